@@ -1,0 +1,103 @@
+/*
+ * pipeline.h - from prompts and seeds to pixels: the one public header of the folder.
+ *
+ *   device (threads, kernels) -> model (immutable, shared) -> renderer (one run's memory, reused for every batch)
+ *
+ * Nothing here knows of files to be written, sweeps or sockets. A job's pixels do not depend on its batch mates, on
+ * the number of threads or on what was rendered before.
+ */
+#ifndef PIPELINE_PIPELINE_H
+#define PIPELINE_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum { RENDER_RULES_FP32 = 1 }; /* raised when the same job would give other pixels: the `render` of canonical bytes */
+
+struct device;
+struct model;
+struct renderer;
+
+/* ---- device ----------------------------------------------------------------------------------------------------- */
+
+/* "cpu" or "reference"; threads 0: one a core this process may use. */
+MUST_USE enum err device_open(struct device **device, const char *name, uint32_t threads, struct error *error);
+void device_close(struct device *device);
+const char *device_class(const struct device *device); /* the class within which bytes agree: "cpu x86-64-v4" */
+
+/* ---- model ------------------------------------------------------------------------------------------------------ */
+
+struct model_shape {
+    const char *family;         /* "sd1" */
+    uint32_t pixels_per_latent; /* 8 for SD, 4 for the demo model: sizes must be multiples of it */
+    uint32_t latent_channels;   /* 4 */
+    uint32_t tokens;            /* 77 */
+    uint32_t condition_width;   /* D */
+    uint64_t parameters;        /* of U-Net, VAE and text encoder together */
+    uint64_t weight_bytes;      /* prepared, on the device */
+};
+
+/* A diffusers folder. Checks every parameter's shape against the configs before it returns. */
+MUST_USE enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error);
+void model_destroy(struct model *model);
+const struct model_shape *model_shape(const struct model *model);
+
+/* ---- rendering -------------------------------------------------------------------------------------------------- */
+
+/* What to draw; borrowed texts. Names as in DESIGN section 4. All jobs of a batch share what is marked *. */
+struct render_job {
+    const char *prompt;
+    const char *negative;
+    uint64_t seed;
+    uint32_t width, height; /* * */
+    uint32_t steps;         /* * */
+    double cfg;             /* guided (cfg > 1) or not: * */
+    const char *sampler;    /* * */
+    const char *schedule;   /* * */
+    uint32_t clip_skip;     /* A1111's: 1 is the last layer */
+};
+
+enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };
+
+/* Called between phases and after every step, from the rendering thread. Returning false cancels (ERR_CANCELLED). */
+struct render_watch {
+    bool (*progress)(void *context, enum render_phase phase, uint32_t step, uint32_t steps);
+    void *context;
+};
+
+/* One picture: rgb is [height,width,3] u8, owned by the caller (render_output_release). A picture that came out as NaN
+ * or Inf has error.code ERR_NUMERIC and no rgb; its batch mates are fine. */
+struct render_output {
+    struct error error;
+    uint8_t *rgb;
+    uint32_t width, height;
+};
+void render_output_release(struct render_output *output);
+
+/* Memory of a run of `batch` jobs of this size beside the weights, known before any work. */
+MUST_USE enum err render_memory(uint64_t *bytes, struct model *model, uint32_t width, uint32_t height, uint32_t batch,
+                                struct error *error);
+
+/* budget_bytes bounds what the renderer may hold at once (0: no bound): a batch that needs more is ERR_MEMORY, both
+ * values said, before work starts. */
+MUST_USE enum err renderer_create(struct renderer **renderer, struct model *model, uint64_t budget_bytes,
+                                  struct error *error);
+void renderer_destroy(struct renderer *renderer);
+
+/* Draw `count` jobs as one batch into outputs[count]. `trace` (may be NULL; count must be 1 then) is a path for the
+ * safetensors file of DESIGN section 4. Fails as a whole only before work, on cancel or on memory. */
+MUST_USE enum err renderer_render(struct renderer *renderer, const struct render_job *jobs, size_t count,
+                                  const struct render_watch *watch, const char *trace, struct render_output *outputs,
+                                  struct error *error);
+
+/* One decode or encode alone, for benches and picture starts. latents [h,w,4] scaled as the U-Net sees them. */
+MUST_USE enum err renderer_decode(struct renderer *renderer, const float *latents, uint32_t width, uint32_t height,
+                                  struct render_output *output, struct error *error);
+/* rgb [height,width,3] u8 -> the posterior's mean and log variance [h,w,2*4], unscaled. */
+MUST_USE enum err renderer_encode(struct renderer *renderer, float *moments, const uint8_t *rgb, uint32_t width,
+                                  uint32_t height, struct error *error);
+
+#endif

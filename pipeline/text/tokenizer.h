@@ -1,0 +1,31 @@
+/*
+ * tokenizer.h - CLIP's byte-pair encoding, exactly as transformers' CLIPTokenizer (Sennrich 2016; OpenAI CLIP).
+ *
+ * Text is NFC-normalised, white space collapsed, lower-cased; split by CLIP's pattern (utf8proc's categories for
+ * \p{L} and \p{N}); each word is bytes -> merges by rank, the last symbol carrying "</w>". Immutable once open.
+ */
+#ifndef PIPELINE_TEXT_TOKENIZER_H
+#define PIPELINE_TEXT_TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum { TOKENIZER_VOCABULARY_LIMIT = 1000000, TOKENIZER_FILE_LIMIT = 64 << 20, TOKENIZER_PROMPT_LIMIT = 65536 };
+
+struct tokenizer;
+
+/* `folder` holds vocab.json + merges.txt (+ tokenizer_config.json, special_tokens_map.json), or tokenizer.json. */
+MUST_USE enum err tokenizer_open(struct tokenizer **tokenizer, const char *folder, struct error *error);
+void tokenizer_close(struct tokenizer *tokenizer);
+uint32_t tokenizer_length(const struct tokenizer *tokenizer);     /* positions: 77 */
+uint32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* number of ids */
+int32_t tokenizer_end(const struct tokenizer *tokenizer);         /* id of <|endoftext|> */
+
+/* ids[length]: start, text, end, padding; too long a text is cut as transformers does (truncation=True), and
+ * *cut (may be NULL) says how many tokens were lost. ERR_INVALID: not UTF-8. */
+MUST_USE enum err tokenizer_encode(int32_t *ids, uint32_t *cut, const struct tokenizer *tokenizer, const char *text,
+                                   struct error *error);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * weights.h - model files: safetensors, memory-mapped and fully validated, and the folders that hold them.
+ *
+ * Every byte of the header is foreign: checked once, here (FACTS section D: bounds, no holes, no overlaps, no duplicate
+ * keys, known dtypes, shape times width == length), against named limits. Pickles are never opened.
+ */
+#ifndef PIPELINE_WEIGHTS_WEIGHTS_H
+#define PIPELINE_WEIGHTS_WEIGHTS_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "pipeline/backend/backend.h"
+
+enum { SAFETENSORS_HEADER_LIMIT = 100000000, SAFETENSORS_TENSOR_LIMIT = 200000, SAFETENSORS_DIMS_LIMIT = 8 };
+
+struct safetensors; /* one open file: mapped, read-only, immutable */
+
+MUST_USE enum err safetensors_open(struct safetensors **file, const char *path, struct error *error);
+/* The same checks on bytes in memory (tests, fuzzing). `data` must outlive the handle. */
+MUST_USE enum err safetensors_open_memory(struct safetensors **file, const void *data, size_t size, const char *name,
+                                          struct error *error);
+void safetensors_close(struct safetensors *file);
+size_t safetensors_count(const struct safetensors *file);
+const char *safetensors_name(const struct safetensors *file, size_t index); /* sorted by name */
+/* ERR_NOT_FOUND if absent, ERR_UNSUPPORTED if its dtype is not one of F32, F16, BF16 or it has more than 4 dims. */
+MUST_USE enum err safetensors_find(struct weight_view *view, const struct safetensors *file, const char *name,
+                                   struct error *error);
+
+/* Write a file of named tensors (traces, tests). Tensors are laid out in the given order, 8-aligned header. */
+struct safetensors_entry {
+    const char *name;
+    enum dtype dtype;
+    uint32_t dims;
+    uint64_t shape[4];
+    const void *data;
+};
+MUST_USE enum err safetensors_write(const char *path, const struct safetensors_entry *entries, size_t count,
+                                    struct error *error);
+
+/*
+ * One component of a model ("unet", "vae", "text_encoder"): its config and its tensors, wherever the layout keeps them.
+ * Accepts diffusion_pytorch_model.safetensors or model.safetensors, the ".fp16" variants, and sharded files with
+ * index (".safetensors.index.json").
+ */
+struct component;
+MUST_USE enum err component_open(struct component **component, const char *model_folder, const char *name,
+                                 struct error *error);
+void component_close(struct component *component);
+const char *component_name(const struct component *component);
+const json_t *component_config(const struct component *component); /* config.json, borrowed */
+
+/* A parameter by name with the shape it must have (dims 0: any): the sentence names component, tensor, and both shapes.
+ * Marks it as used. */
+MUST_USE enum err component_tensor(struct weight_view *view, struct component *component, const char *name, uint32_t dims,
+                                   const uint64_t *shape, struct error *error);
+bool component_has(const struct component *component, const char *name);
+/* ERR_CORRUPT naming the first three parameters nobody asked for, and how many there are; known non-parameters
+ * (position_ids) are excused. */
+MUST_USE enum err component_check_all_used(const struct component *component, struct error *error);
+
+#endif
