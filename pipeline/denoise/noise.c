@@ -15,8 +15,7 @@ enum { MT_SIZE = 624, MT_SHIFT = 397, BLOCK = 16, HALF = 8 };
 
 static const double HALF_PI = 1.57079632679489661923;
 
-void noise_init(struct noise *noise, uint64_t seed)
-{
+void noise_init(struct noise *noise, uint64_t seed) {
     memset(noise, 0, sizeof *noise);
     noise->state[0] = (uint32_t)seed;
     for (uint32_t i = 1; i < MT_SIZE; i++) {
@@ -26,15 +25,13 @@ void noise_init(struct noise *noise, uint64_t seed)
     noise->place = MT_SIZE;
 }
 
-static uint32_t mt_twist(uint32_t high, uint32_t low)
-{
+static uint32_t mt_twist(uint32_t high, uint32_t low) {
     uint32_t mixed = (high & 0x80000000u) | (low & 0x7fffffffu);
     return (mixed >> 1) ^ (-(low & 1u) & 0x9908b0dfu);
 }
 
 /* The next 624 words. Two loops instead of one with a modulus: each reads only what lies at least 227 ahead. */
-static void mt_refill(uint32_t state[MT_SIZE])
-{
+static void mt_refill(uint32_t state[MT_SIZE]) {
     int i;
     for (i = 0; i < MT_SIZE - MT_SHIFT; i++)
         state[i] = state[i + MT_SHIFT] ^ mt_twist(state[i], state[i + 1]);
@@ -43,16 +40,14 @@ static void mt_refill(uint32_t state[MT_SIZE])
     state[i] = state[MT_SHIFT - 1] ^ mt_twist(state[i], state[0]);
 }
 
-static uint32_t mt_temper(uint32_t word)
-{
+static uint32_t mt_temper(uint32_t word) {
     word ^= word >> 11;
     word ^= (word << 7) & 0x9d2c5680u;
     word ^= (word << 15) & 0xefc60000u;
     return word ^ (word >> 18);
 }
 
-static uint32_t mt_next(struct noise *noise)
-{
+static uint32_t mt_next(struct noise *noise) {
     if (noise->place == MT_SIZE) {
         mt_refill(noise->state);
         noise->place = 0;
@@ -61,8 +56,7 @@ static uint32_t mt_next(struct noise *noise)
 }
 
 /* at::uniform_real_distribution<float>: 24 bits of each word, in [0,1). */
-static void uniform_fill(float *out, size_t count, struct noise *noise)
-{
+static void uniform_fill(float *out, size_t count, struct noise *noise) {
     while (count > 0) {
         if (noise->place == MT_SIZE) {
             mt_refill(noise->state);
@@ -81,30 +75,26 @@ static void uniform_fill(float *out, size_t count, struct noise *noise)
 }
 
 /* at::uniform_real_distribution<double>: 53 bits of two words, the first one high. */
-static double uniform_double(struct noise *noise)
-{
+static double uniform_double(struct noise *noise) {
     uint64_t high = mt_next(noise);
     uint64_t word = high << 32 | mt_next(noise);
     return (double)(word & ((1ull << 53) - 1)) * 0x1p-53;
 }
 
-static uint64_t bits_of(double value)
-{
+static uint64_t bits_of(double value) {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static double double_of(uint64_t bits)
-{
+static double double_of(uint64_t bits) {
     double value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
 /* sqrt(-2 ln u) for normal u in (0,1]. u = 2^e f with f in [sqrt(1/2), sqrt(2)); ln f = 2 atanh((f-1)/(f+1)). */
-static inline double radius_of(double u)
-{
+static inline double radius_of(double u) {
     /* Adding the distance from sqrt(1/2) to 1 moves the carry into the exponent at sqrt(2) instead of 2. */
     uint64_t moved = bits_of(u) + (0x3ff0000000000000ull - 0x3fe6a09e667f3bcdull);
     /* the biased exponent as a double, without an integer conversion, which SSE2 lacks for 64 bits */
@@ -127,8 +117,7 @@ static inline double radius_of(double u)
 }
 
 /* radius * (cos, sin) of an angle in [0, 2 pi]: quarter turns off, then Taylor on [-pi/4, pi/4]. */
-static inline void polar(double *x, double *y, double radius, double angle)
-{
+static inline void polar(double *x, double *y, double radius, double angle) {
     double shifted = angle * (1.0 / HALF_PI) + 0x1.8p52; /* rounds to an integer, in the low bits */
     uint64_t quarter = bits_of(shifted);
     double r = angle - (shifted - 0x1.8p52) * HALF_PI;
@@ -157,8 +146,7 @@ static inline void polar(double *x, double *y, double radius, double angle)
 }
 
 /* 16 uniforms -> 16 normals, in place: u[j] gives the radius, u[j+8] the angle. */
-static void normal_block(float block[BLOCK])
-{
+static void normal_block(float block[BLOCK]) {
     for (int j = 0; j < HALF; j++) {
         float u = 1.0f - block[j]; /* exact */
         float angle = 6.28318530717958647692f * block[j + HALF];
@@ -170,8 +158,7 @@ static void normal_block(float block[BLOCK])
 }
 
 /* at::normal_distribution<double>: pairs, the second of which waits for the next call. */
-static double normal_single(struct noise *noise)
-{
+static double normal_single(struct noise *noise) {
     if (noise->has_cached) {
         noise->has_cached = 0;
         return noise->cached;
@@ -184,8 +171,7 @@ static double normal_single(struct noise *noise)
     return x;
 }
 
-void noise_draw(float *out, size_t count, struct noise *noise)
-{
+void noise_draw(float *out, size_t count, struct noise *noise) {
     assert(noise->place <= MT_SIZE);
     if (count < BLOCK) {
         for (size_t i = 0; i < count; i++)
