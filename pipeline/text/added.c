@@ -25,28 +25,34 @@ const struct added_token *added_find(const struct added *added, const char *cont
     return NULL;
 }
 
-enum err added_insert(struct added *added, const char *content, int32_t id, bool normalized, struct error *error) {
+enum err added_put(struct added *added, const char *content, int32_t id, bool normalized, struct error *error) {
     struct bytes text = BYTES_INIT;
+    struct added_token *token = (struct added_token *)added_find(added, content);
     enum err err = ERR_OK;
-    if (content[0] == '\0' || added_find(added, content))
-        return ERR_OK;
-    if (added->count == ADDED_LIMIT)
+    if (!token && added->count == ADDED_LIMIT)
         return error_set(error, ERR_LIMIT, "want at most %d added tokens, there are more", ADDED_LIMIT);
     if (normalized)
         err = text_normalize(&text, (const uint8_t *)content, strlen(content), error);
     else
         bytes_add_text(&text, content);
-    if (err == ERR_OK) {
-        added->tokens = memory_grow(added->tokens, added->count + 1, sizeof *added->tokens);
-        struct bytes taken = bytes_take(&text);
-        added->tokens[added->count++] =
-            (struct added_token){ text_copy(content), taken.data, taken.size, id, normalized };
+    if (err != ERR_OK) {
+        bytes_release(&text);
+        return err;
     }
-    bytes_release(&text);
-    return err;
+    if (!token) {
+        added->tokens = memory_grow(added->tokens, added->count + 1, sizeof *added->tokens);
+        token = &added->tokens[added->count++];
+        *token = (struct added_token){ .content = text_copy(content), .id = id };
+    }
+    free(token->text);
+    struct bytes taken = bytes_take(&text);
+    token->text = taken.data;
+    token->size = taken.size;
+    token->normalized = normalized;
+    return ERR_OK;
 }
 
-/* By kind, first byte, then the longest first. No text is empty. */
+/* By kind, first byte, then the longest first, then by id. No text is empty. */
 static int compare_token(const void *a, const void *b) {
     const struct added_token *left = a, *right = b;
     if (left->normalized != right->normalized)
@@ -55,7 +61,7 @@ static int compare_token(const void *a, const void *b) {
         return left->text[0] < right->text[0] ? -1 : 1;
     if (left->size != right->size)
         return left->size > right->size ? -1 : 1;
-    return strcmp(left->content, right->content);
+    return (left->id > right->id) - (left->id < right->id);
 }
 
 void added_finish(struct added *added) {

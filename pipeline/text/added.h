@@ -2,7 +2,8 @@
  * added.h - added tokens: texts that are one token each and are cut out before anything else is looked at.
  *
  * A plain one is looked for in the text as it was written, a normalised one in the normalised text, as in the
- * tokenizers library; of several at one place the longest wins. Immutable once added_finish was called.
+ * tokenizers library; of several at one place the longest wins, of equal ones the one with the smaller id. Immutable
+ * once added_finish was called.
  */
 #ifndef PIPELINE_TEXT_ADDED_H
 #define PIPELINE_TEXT_ADDED_H
@@ -31,8 +32,8 @@ struct added {
 
 void added_release(struct added *added);
 const struct added_token *added_find(const struct added *added, const char *content);
-/* Add one; one of that content that is there already stays as it is. ERR_LIMIT beyond ADDED_LIMIT. */
-MUST_USE enum err added_insert(struct added *added, const char *content, int32_t id, bool normalized,
+/* Add one, or change how one of that content is looked for. ERR_LIMIT beyond ADDED_LIMIT. content is not empty. */
+MUST_USE enum err added_put(struct added *added, const char *content, int32_t id, bool normalized,
                                struct error *error);
 void added_finish(struct added *added); /* sorts; nothing is inserted afterwards */
 

@@ -31,6 +31,7 @@ struct reader {
     json_t *vocabulary, *merges, *tokenizer, *config, *special, *added;
     const char *vocabulary_file, *merges_file;
     struct name names[SPECIAL_COUNT];
+    size_t declared; /* so many added tokens come from a list with ids, and stay as they are */
     struct tokenizer *out;
 };
 
@@ -207,28 +208,36 @@ static enum err read_special_names(struct reader *reader, struct error *error) {
             err = read_name(&reader->names[i], value, false, SPECIAL_KEYS[i], reader, error);
         if (err != ERR_OK)
             return err;
-        if (!reader->names[i].content && (i == START || i == END || i == UNKNOWN || i == PADDING))
-            return error_set(error, ERR_UNSUPPORTED, "%s: want a %s, file has null", reader->folder, SPECIAL_KEYS[i]);
+        const char *content = reader->names[i].content;
+        if ((!content || !content[0]) && (i == START || i == END || i == UNKNOWN || i == PADDING))
+            return error_set(error, ERR_UNSUPPORTED, "%s: want a %s, file has %s", reader->folder, SPECIAL_KEYS[i],
+                             content ? "an empty text" : "null");
     }
     return ERR_OK;
 }
 
-/* Its id: of the vocabulary, else the next free one behind all others. */
-static enum err insert_name(struct reader *reader, const struct name *name, struct error *error) {
+/* Its id: of the vocabulary, else the next free one behind all others. What added_tokens_decoder or its like declares
+ * stays; of special names that agree in content the last one's flags count. */
+static enum err put_name(struct reader *reader, const struct name *name, struct error *error) {
     struct tokenizer *out = reader->out;
-    const json_t *known = json_object_get(reader->vocabulary, name->content);
     int32_t id = (int32_t)json_object_size(reader->vocabulary);
-    if (!name->content || added_find(&out->added, name->content))
+    if (!name->content || !name->content[0])
         return ERR_OK;
+    const struct added_token *there = added_find(&out->added, name->content);
+    if (there && (size_t)(there - out->added.tokens) < reader->declared)
+        return ERR_OK;
+    const json_t *known = json_object_get(reader->vocabulary, name->content);
     for (size_t i = 0; i < out->added.count; i++)
         if (out->added.tokens[i].id >= id)
             id = out->added.tokens[i].id + 1;
     if (known)
         id = (int32_t)json_integer_value(known);
+    if (there)
+        id = there->id;
     if (name->id >= 0 && name->id != id)
         return error_set(error, ERR_CORRUPT, "%s: added token \"%.64s\": want id %d, the next free one, file has %d",
                          reader->folder, name->content, id, name->id);
-    if (added_insert(&out->added, name->content, id, name->normalized, error) != ERR_OK)
+    if (added_put(&out->added, name->content, id, name->normalized, error) != ERR_OK)
         return error_prefix(error, "%s", reader->folder);
     if ((uint32_t)id >= out->vocabulary)
         out->vocabulary = (uint32_t)id + 1;
@@ -289,6 +298,23 @@ static enum err list_declared(struct name *names, size_t *count, const struct re
     return ERR_OK;
 }
 
+/* The lists of special tokens that play no part: "extra_special_tokens", "additional_special_tokens" before version 5. */
+static enum err read_extra(struct reader *reader, struct error *error) {
+    static const char *const KEYS[] = { "extra_special_tokens", "additional_special_tokens" };
+    const json_t *sources[] = { reader->config, json_object_get(reader->config, "added_tokens_decoder") ? NULL : reader->special };
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *list = json_object_get(sources[i / 2], KEYS[i % 2]), *value;
+        size_t at;
+        json_array_foreach(list, at, value) {
+            struct name name;
+            enum err err = read_name(&name, value, i >= 2, KEYS[i % 2], reader, error);
+            if (err != ERR_OK || (err = put_name(reader, &name, error)) != ERR_OK)
+                return err;
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err read_added(struct reader *reader, struct error *error) {
     const json_t *decoder = json_object_get(reader->config, "added_tokens_decoder");
     size_t most = json_object_size(decoder) + json_object_size(reader->added) +
@@ -301,10 +327,13 @@ static enum err read_added(struct reader *reader, struct error *error) {
     if (err == ERR_OK) {
         qsort(names, count, sizeof *names, compare_id);
         for (size_t i = 0; i < count && err == ERR_OK; i++)
-            err = insert_name(reader, &names[i], error);
+            err = put_name(reader, &names[i], error);
+        reader->declared = reader->out->added.count;
     }
     for (int i = 0; i < SPECIAL_COUNT && err == ERR_OK; i++)
-        err = insert_name(reader, &reader->names[i], error);
+        err = put_name(reader, &reader->names[i], error);
+    if (err == ERR_OK)
+        err = read_extra(reader, error);
     free(names);
     return err;
 }
