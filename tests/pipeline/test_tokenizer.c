@@ -120,7 +120,7 @@ static const struct refusal {
     { VOCAB, "b</w> a\n", NULL, NULL, NULL, NULL, "it has no \"b</w>a\"" },
     { VOCAB, "", NULL, "{\"tokenizer_class\":\"T5Tokenizer\"}", NULL, NULL, "want a CLIPTokenizer" },
     { VOCAB, "", NULL, "{\"model_max_length\":2}", NULL, NULL, "model_max_length in 3..4096" },
-    { VOCAB, "", NULL, "{\"model_max_length\":77.5}", NULL, NULL, "model_max_length in 3..4096" },
+    { VOCAB, "", NULL, "{\"model_max_length\":77.5}", NULL, NULL, "want a whole model_max_length" },
     { VOCAB, "", NULL, "{\"padding_side\":\"left\"}", NULL, NULL, "want padding_side right" },
     { VOCAB, "", NULL, "{\"pad_token\":null}", NULL, NULL, "want a pad_token, file has null" },
     { VOCAB, "", NULL, "{\"eos_token\":\"\"}", NULL, NULL, "want a eos_token, file has an empty text" },
