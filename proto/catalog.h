@@ -1,0 +1,89 @@
+/*
+ * catalog.h - the one table of what a job can say: fields, samplers, schedules, their names, limits and neutral values.
+ *
+ * Everything that reads, prints, checks or documents a field goes through this table: YAML, flags, JSON, help texts,
+ * canonical bytes, axis order. A field at its neutral value is absent from canonical bytes; the neutral value of a
+ * field never changes once released (a default may).
+ */
+#ifndef PROTO_CATALOG_H
+#define PROTO_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* In the order of nesting of a sweep's axes: outermost first, seed innermost. */
+enum field {
+    FIELD_MODEL,
+    FIELD_SIZE,
+    FIELD_NUMERICS,
+    FIELD_RNG,
+    FIELD_SYNTAX,
+    FIELD_CLIP_SKIP,
+    FIELD_SAMPLER,
+    FIELD_SCHEDULE,
+    FIELD_STEPS,
+    FIELD_CFG,
+    FIELD_NEGATIVE,
+    FIELD_PROMPT,
+    FIELD_SEED,
+    FIELD_COUNT
+};
+
+enum field_type { TYPE_TEXT, TYPE_U32, TYPE_U64, TYPE_DECIMAL, TYPE_NAME /* one of a list */, TYPE_SIZE, TYPE_MODEL };
+
+struct field_info {
+    enum field field;
+    const char *name;          /* the word in YAML, flags and JSON */
+    enum field_type type;
+    const char *fallback;      /* the default, as text; NULL: must be given */
+    const char *neutral;       /* absent from canonical bytes at this value; NULL: always present */
+    const char *minimum, *maximum; /* as text, for numbers; NULL otherwise */
+    const char *const *names;  /* TYPE_NAME: NULL-ended list of canonical names */
+    const char *help;          /* one line */
+};
+
+const struct field_info *catalog_field(enum field field);
+/* By name; ERR_INVALID names the nearest known one; ERR_UNSUPPORTED for fields of DESIGN that this version lacks. */
+MUST_USE enum err catalog_find(enum field *field, const char *name, struct error *error);
+
+enum sampler { SAMPLER_EULER, SAMPLER_EULER_A, SAMPLER_DDIM, SAMPLER_DPMPP_2M, SAMPLER_COUNT };
+/* AUTOMATIC is resolved to the sampler's own choice at submission and never in a job. */
+enum schedule { SCHEDULE_AUTOMATIC, SCHEDULE_UNIFORM, SCHEDULE_KARRAS, SCHEDULE_DDIM, SCHEDULE_LEADING, SCHEDULE_TRAILING,
+                SCHEDULE_LINSPACE, SCHEDULE_COUNT };
+enum rng { RNG_CPU, RNG_COUNT };
+enum syntax { SYNTAX_PLAIN, SYNTAX_COUNT };
+enum numerics { NUMERICS_FP32, NUMERICS_COUNT };
+
+const char *sampler_name(enum sampler sampler);    /* "Euler a": A1111's */
+const char *schedule_name(enum schedule schedule); /* "karras" */
+const char *rng_name(enum rng rng);
+const char *syntax_name(enum syntax syntax);
+const char *numerics_name(enum numerics numerics);
+enum schedule schedule_automatic(enum sampler sampler); /* A1111's choice */
+/* Case-insensitive; "DPM++ 2M Karras" gives both, otherwise *schedule is untouched. */
+MUST_USE enum err sampler_parse(enum sampler *sampler, enum schedule *schedule, const char *text, struct error *error);
+
+/* Named limits: everything from outside is held against one of these before memory is taken. */
+enum {
+    LIMIT_PROMPT_BYTES = 16384,
+    LIMIT_STEPS = 1000,
+    LIMIT_SIDE = 4096,              /* pixels */
+    LIMIT_SWEEP_FILE = 16 << 20,    /* bytes of YAML */
+    LIMIT_SWEEP_BYTES = 16 << 20,   /* of a sweep's canonical JSON */
+    LIMIT_AXIS_VALUES = 100000,     /* written out in the sweep file; longer ones come from files or ranges */
+    LIMIT_EXCLUDES = 32,
+    LIMIT_NAME = 120,               /* bytes of a sweep's, worker's or user's name */
+    LIMIT_TABLE_COLUMNS = FIELD_COUNT,
+    LIMIT_BATCH = 256,              /* jobs of one lease */
+    LIMIT_MESSAGE = 32 << 20,       /* bytes of one message */
+    LIMIT_PICTURE = 24 << 20,       /* bytes of one PNG in a message */
+    LIMIT_CHUNK = 1 << 20           /* bytes of an object in one PUT or FETCH */
+};
+#define LIMIT_SWEEP_JOBS UINT64_C(4294967295)        /* per sweep: job indexes are 32 bits in bitmaps */
+#define LIMIT_TABLE_FILE (UINT64_C(64) << 30)        /* bytes of a prompt or rows file */
+#define LIMIT_OBJECT (UINT64_C(64) << 30)            /* bytes of any object */
+
+#endif

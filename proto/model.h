@@ -1,0 +1,51 @@
+/*
+ * model.h - a model as files: its digest, its manifest, and the few facts the farm must know without loading it.
+ *
+ * The files of a model folder are its *.json, *.txt and *.safetensors, wherever they lie below it (model cards, recipes
+ * and pictures are not part of a model). The manifest is the sorted lines "path sha256\n"; the model's digest is the
+ * manifest's SHA-256, so the manifest is itself an object of that name.
+ */
+#ifndef PROTO_MODEL_H
+#define PROTO_MODEL_H
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/hash.h"
+
+enum { MODEL_FILES_LIMIT = 4096, MODEL_MANIFEST_LIMIT = 1 << 20, MODEL_CONFIG_LIMIT = 4 << 20 };
+
+struct model_file {
+    char *path; /* relative, checked: no "..", no absolute path, [A-Za-z0-9._/-] */
+    struct digest digest;
+};
+
+struct manifest {
+    struct model_file *files;
+    size_t count;
+    struct digest digest; /* the model's */
+};
+void manifest_release(struct manifest *manifest);
+MUST_USE enum err manifest_of_folder(struct manifest *manifest, const char *folder, struct error *error);
+void manifest_text(struct bytes *text, const struct manifest *manifest);
+MUST_USE enum err manifest_parse(struct manifest *manifest, const void *data, size_t size, struct error *error);
+
+struct model_facts {
+    struct digest digest;
+    char family[16];            /* "sd1" */
+    uint32_t pixels_per_latent; /* from vae/config.json: 2^(levels-1) */
+    uint64_t parameters_bytes;  /* of its safetensors files together; 0 if not at hand */
+};
+/* Reads the configs of a folder. A folder that is no model of a supported kind (no model_index.json; SDXL, SD3, Flux, video;
+ * pickles; a single file) is refused for what it is. */
+MUST_USE enum err model_facts_read(struct model_facts *facts, const char *folder, struct error *error);
+/* The same from the texts of model_index.json, unet/config.json and vae/config.json. */
+MUST_USE enum err model_facts_parse(struct model_facts *facts, const struct bytes *index, const struct bytes *unet,
+                                    const struct bytes *vae, struct error *error);
+
+/* From what a user writes to a folder: a path (relative to `beside` first, then to the working directory), or a name looked
+ * up in SEEDFARM_MODELS (a colon-separated list) and then in the models folder next to the program ("demo": models/demo).
+ * *folder is owned by the caller. */
+MUST_USE enum err model_find(char **folder, const char *text, const char *beside, struct error *error);
+
+#endif

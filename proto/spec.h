@@ -1,0 +1,64 @@
+/*
+ * spec.h - a job as a value: every field decided, the model named by digest. Its key is the SHA-256 of its canonical
+ * bytes; the same work has the same key, whoever asked for it and whenever.
+ */
+#ifndef PROTO_SPEC_H
+#define PROTO_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "proto/catalog.h"
+
+enum { RENDER_RULES = 1 }; /* `render` of canonical bytes for numerics fp32; worker/render asserts it is the pipeline's */
+
+/* units / 10^places, reduced: no trailing zeros. Decimal arithmetic, never binary. */
+struct decimal {
+    int64_t units;
+    uint32_t places;
+};
+MUST_USE enum err decimal_parse(struct decimal *decimal, const char *text, struct error *error); /* "7", "4.50", "-.5" */
+void decimal_format(char out[32], struct decimal decimal);                                         /* shortest */
+double decimal_value(struct decimal decimal);
+int decimal_compare(struct decimal a, struct decimal b);
+
+struct spec {
+    struct digest model;
+    char *prompt;   /* owned, UTF-8, never NULL */
+    char *negative; /* owned, UTF-8, never NULL */
+    uint64_t seed;
+    uint32_t width, height;
+    uint32_t steps;
+    uint32_t clip_skip; /* A1111's: 1 is the last layer */
+    struct decimal cfg;
+    enum sampler sampler;
+    enum schedule schedule; /* never AUTOMATIC in a checked spec */
+    enum rng rng;
+    enum syntax syntax;
+    enum numerics numerics;
+};
+
+void spec_init(struct spec *spec); /* every default of the catalog; prompt "", model zero */
+void spec_release(struct spec *spec);
+void spec_copy(struct spec *to, const struct spec *from); /* `to` is initialised or released before */
+
+/* One field from its text, checked against type and limits. TYPE_MODEL wants 64 hex digits here: names and paths are
+ * the command line's business. seed "random" or "-1" draws one now. */
+MUST_USE enum err spec_set(struct spec *spec, enum field field, const char *text, struct error *error);
+/* The text that spec_set would read back. */
+void spec_get(struct bytes *text, const struct spec *spec, enum field field);
+/* What single fields cannot say: model given, schedule resolved (AUTOMATIC becomes the sampler's choice), and
+ * combinations that have no meaning. */
+MUST_USE enum err spec_check(struct spec *spec, struct error *error);
+
+void spec_canonical(struct bytes *out, const struct spec *spec); /* DESIGN section 4 */
+struct digest spec_key(const struct spec *spec);
+/* From canonical bytes; anything else, unsorted or unknown keys included, is refused. */
+MUST_USE enum err spec_parse(struct spec *spec, const void *data, size_t size, struct error *error);
+
+/* May these two be drawn in one batch? (same model, size, steps, sampler, schedule, clip skip, numerics, guided or not) */
+bool spec_batches_with(const struct spec *a, const struct spec *b);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * render.h - one batch end to end: specs in, PNG objects out. The worker, `seedfarm render` and `seedfarm reproduce` all
+ * come through here, so the same job gives the same bytes wherever it is drawn.
+ */
+#ifndef WORKER_RENDER_H
+#define WORKER_RENDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "pipeline/pipeline.h"
+#include "proto/spec.h"
+
+struct rendered {
+    struct error error;    /* this job's own trouble (NaN, say); the rest is empty then */
+    struct bytes png;      /* owned */
+    struct digest picture; /* SHA-256 of png */
+    struct digest pixels;  /* pixel digest */
+    uint32_t render_ms;
+};
+void rendered_release(struct rendered *rendered);
+
+/* All specs may share one batch (spec_batches_with). `trace` as in pipeline.h, or NULL. */
+MUST_USE enum err render_specs(struct rendered *out, struct renderer *renderer, const char *device_class,
+                               const struct spec *const *specs, size_t count, const struct render_watch *watch,
+                               const char *trace, struct error *error);
+
+#endif
