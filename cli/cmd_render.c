@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/studio.h"
 #include "proto/model.h"
+#include "proto/sweep.h"
 
 struct render_flags {
     const char *fields[FIELD_COUNT]; /* texts as given, or NULL */
@@ -52,7 +53,8 @@ static enum err resolve(struct spec *spec, char **folder, const struct render_fl
             err = spec_set(spec, (enum field)i, flags->fields[i], error);
     if (err)
         goto done;
-    if ((err = model_facts_check_size(&facts, spec->width, spec->height, error)))
+    struct sweep alone = { .fixed = *spec }; /* a sweep of one: sizes are checked in one place */
+    if ((err = sweep_check_model(&alone, &facts, error)))
         goto done;
     err = spec_check(spec, error);
 done:

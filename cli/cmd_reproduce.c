@@ -122,19 +122,18 @@ static enum err draw_again(struct comparison *comparison, const char **now, cons
     return err;
 }
 
-/* The folder of the model the picture names: the one that is given, else one that model_find_digest knows. */
+/* The folder of the model the picture names: the one that is given, which must be it, else the one known by that digest. */
 static enum err find_model(char **folder, const char *given, const struct digest *want, struct error *error) {
     struct manifest manifest;
-    if (!given)
-        return model_find_digest(folder, want, error);
-    enum err err = model_find(folder, given, NULL, error);
-    if (err)
+    char want_hex[DIGEST_HEX_SIZE];
+    digest_hex(want, want_hex);
+    enum err err = model_find(folder, given ? given : want_hex, NULL, error);
+    if (err || !given)
         return err;
     if (!(err = manifest_of_folder(&manifest, *folder, error))) {
         if (!digest_equal(&manifest.digest, want)) {
-            char have_hex[DIGEST_HEX_SIZE], want_hex[DIGEST_HEX_SIZE];
+            char have_hex[DIGEST_HEX_SIZE];
             digest_hex(&manifest.digest, have_hex);
-            digest_hex(want, want_hex);
             err = error_set(error, ERR_INVALID, "--model %s: the picture was drawn by model %.16s..., this is %.16s...", given,
                             want_hex, have_hex);
         }
