@@ -11,7 +11,7 @@ static void add_slug(struct bytes *out, const char *text, size_t limit) {
         unsigned char c = (unsigned char)*text;
         if (c >= 'A' && c <= 'Z')
             c = (unsigned char)(c - 'A' + 'a');
-        bool keep = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.';
+        bool keep = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '.' && letters > 0);
         if (!keep) {
             dash = letters > 0;
             continue;
