@@ -13,6 +13,7 @@
 
 enum {
     VECTOR_PADDING = 16, /* floats behind a bias, so that kernels may read whole vectors */
+    ROWS_SPLIT = 48,      /* tasks of fewer rows are not cut further */
     TASKS_PER_THREAD = 6, /* so that the last ones end at about the same time */
 };
 
@@ -72,9 +73,11 @@ static void gemm_cut(struct gemm_run *run) {
     uint32_t column_tasks = ceil_div(run->gemm.columns, columns_max);
     uint32_t panels = ceil_div(run->gemm.columns, panel);
     while (row_tasks * column_tasks < want) {
-        if (run->gemm.rows / row_tasks >= 48) { /* rows of a task, before columns: weights are read less often */
+        uint32_t rows = run->gemm.rows / row_tasks, columns = run->gemm.columns / column_tasks;
+        bool rows_split = rows >= ROWS_SPLIT, columns_split = column_tasks * 2 <= panels;
+        if (rows_split && (rows >= columns || !columns_split)) {
             row_tasks *= 2;
-        } else if (column_tasks * 2 <= panels) {
+        } else if (columns_split) {
             column_tasks *= 2;
         } else {
             break;

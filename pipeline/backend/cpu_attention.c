@@ -28,12 +28,12 @@ size_t KERNEL(attention_scratch)(uint32_t depth) {
 
 static __attribute__((noinline)) void product_scores(uint32_t rows, float *c, const float *a, const float *b,
                                                      size_t count, enum product_end end) {
-    PRODUCT_SWITCH(rows, c, PANEL, a, A_ROW, 1, b, count, end, NULL)
+    PRODUCT_SWITCH(rows, c, PANEL, a, A_ROW, 1, b, count, NULL, end, NULL)
 }
 
 static __attribute__((noinline)) void product_values(uint32_t rows, float *c, const float *a, size_t a_k,
                                                      const float *b, size_t count, const float *scale) {
-    PRODUCT_SWITCH(rows, c, PANEL, a, 1, a_k, b, count, PRODUCT_SCALE, scale)
+    PRODUCT_SWITCH(rows, c, PANEL, a, 1, a_k, b, count, NULL, PRODUCT_SCALE, scale)
 }
 
 /* scores[key][query] of `count` keys. */
