@@ -188,8 +188,8 @@ enum err link_bind(struct link **link, const char *const *addresses, size_t coun
         address_numeric(numeric, addresses[i]);
         option(made->socket, ZMQ_IPV6, strchr(numeric, '[') != NULL); /* as it is at each bind */
         if (zmq_bind(made->socket, numeric) != 0) {
-            errno = errno == ENODEV ? EADDRNOTAVAIL : errno;
-            code = error_set(error, ERR_IO, "address \"%.300s\": cannot listen there: %s", addresses[i], zmq_strerror(errno));
+            int why = errno == ENODEV ? EADDRNOTAVAIL : errno; /* libzmq's word for an address of no interface */
+            code = error_set(error, ERR_IO, "address \"%.300s\": cannot listen there: %s", addresses[i], zmq_strerror(why));
             link_destroy(made);
             return code;
         }

@@ -21,7 +21,7 @@
 
 enum {
     PROTOCOL_VERSION = 1,
-    MESSAGE_ROOM = 8 << 20 /* who fills RESULTS, ASSIGN or JOBS stops adding items once their bytes pass this: with the
+    MESSAGE_ROOM = 7 << 20 /* who fills RESULTS, ASSIGN or JOBS stops adding items once their bytes pass this: with the
                             * largest last item the message is still below LIMIT_MESSAGE */
 };
 
