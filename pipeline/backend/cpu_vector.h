@@ -1,0 +1,137 @@
+/*
+ * cpu_vector.h - the vectors of one instruction-set class. The kernel files are compiled once a class; KERNEL(name)
+ * gives each its own symbol.
+ *
+ * Multiply-add is written where it is meant (vec_fma) and contraction is off, so every compiler makes the same sums.
+ */
+#ifndef PIPELINE_BACKEND_CPU_VECTOR_H
+#define PIPELINE_BACKEND_CPU_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define KERNEL(name) name##_v4
+enum { LANES = 16, TILE_ROWS = 12 };
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#define KERNEL(name) name##_v3
+enum { LANES = 8, TILE_ROWS = 6 };
+#else
+#define KERNEL(name) name##_generic
+enum { LANES = 4, TILE_ROWS = 4 };
+#endif
+
+enum { PANEL = 2 * LANES }; /* columns of a weight panel, queries of an attention tile */
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t vec_int __attribute__((vector_size(4 * LANES)));
+typedef double vec_double __attribute__((vector_size(4 * LANES))); /* LANES / 2 of them */
+typedef float vec_half __attribute__((vector_size(2 * LANES)));
+typedef float vec_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float vec_half_unaligned __attribute__((vector_size(2 * LANES), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+INLINE vec vec_load(const float *from) {
+    return *(const vec_unaligned *)from;
+}
+INLINE void vec_store(float *to, vec x) {
+    *(vec_unaligned *)to = x;
+}
+INLINE vec vec_all(float x) {
+    return x - (vec){ 0 };
+}
+INLINE vec_int vec_bits(vec x) {
+    return (vec_int)x;
+}
+INLINE vec vec_select(vec_int mask, vec a, vec b) {
+    return (vec)((mask & vec_bits(a)) | (~mask & vec_bits(b)));
+}
+
+/* a b + c; max and min give the second where either is NaN. */
+#if defined(__AVX512F__)
+INLINE vec vec_fma(vec a, vec b, vec c) {
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vec vec_max(vec a, vec b) {
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+}
+INLINE vec vec_min(vec a, vec b) {
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+}
+INLINE vec vec_load_part(const float *from, size_t count) {
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+}
+INLINE void vec_store_part(float *to, vec x, size_t count) {
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)x);
+}
+#else
+#if defined(__AVX2__) && defined(__FMA__)
+INLINE vec vec_fma(vec a, vec b, vec c) {
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vec vec_max(vec a, vec b) {
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+}
+INLINE vec vec_min(vec a, vec b) {
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+}
+#else
+INLINE vec vec_fma(vec a, vec b, vec c) {
+    return a * b + c;
+}
+INLINE vec vec_max(vec a, vec b) {
+    return vec_select(a > b, a, b);
+}
+INLINE vec vec_min(vec a, vec b) {
+    return vec_select(a < b, a, b);
+}
+#endif
+INLINE vec vec_load_part(const float *from, size_t count) {
+    float padded[LANES] = { 0 };
+    memcpy(padded, from, count * sizeof *padded);
+    return vec_load(padded);
+}
+INLINE void vec_store_part(float *to, vec x, size_t count) {
+    float padded[LANES];
+    vec_store(padded, x);
+    memcpy(to, padded, count * sizeof *padded);
+}
+#endif
+
+/* Lanes beyond count: read as 0, not written. */
+INLINE vec vec_load_upto(const float *from, size_t count) {
+    return count >= LANES ? vec_load(from) : vec_load_part(from, count);
+}
+INLINE void vec_store_upto(float *to, vec x, size_t count) {
+    if (count >= LANES) {
+        vec_store(to, x);
+    } else {
+        vec_store_part(to, x, count);
+    }
+}
+
+INLINE void floats_copy(float *to, const float *from, size_t count) {
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        vec_store(to + i, vec_load(from + i));
+    }
+    if (i < count) {
+        vec_store_part(to + i, vec_load_part(from + i, count - i), count - i);
+    }
+}
+
+INLINE void floats_zero(float *to, size_t count) {
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        vec_store(to + i, (vec){ 0 });
+    }
+    if (i < count) {
+        vec_store_part(to + i, (vec){ 0 }, count - i);
+    }
+}
+
+#endif
