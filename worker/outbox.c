@@ -207,6 +207,24 @@ bool outbox_holds_lease(struct outbox *outbox, uint64_t lease) {
     return holds;
 }
 
+bool outbox_holds_any(struct outbox *outbox, const struct digest *keys, size_t count) {
+    bool holds = false;
+    pthread_mutex_lock(&outbox->mutex);
+    for (size_t i = 0; i < count && !holds; i++)
+        holds = find_item(outbox, &keys[i]) != NULL;
+    pthread_mutex_unlock(&outbox->mutex);
+    return holds;
+}
+
+uint64_t outbox_bytes(struct outbox *outbox) {
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&outbox->mutex);
+    for (size_t i = 0; i < outbox->count; i++)
+        bytes += outbox->items[i].size;
+    pthread_mutex_unlock(&outbox->mutex);
+    return bytes;
+}
+
 size_t outbox_count(struct outbox *outbox) {
     pthread_mutex_lock(&outbox->mutex);
     size_t count = outbox->count;

@@ -24,7 +24,9 @@ MUST_USE enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epo
 /* Is this job's picture waiting here? It is then delivered (again) under this lease. */
 bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key);
 bool outbox_holds_lease(struct outbox *outbox, uint64_t lease);
+bool outbox_holds_any(struct outbox *outbox, const struct digest *keys, size_t count);
 size_t outbox_count(struct outbox *outbox);
+uint64_t outbox_bytes(struct outbox *outbox);
 uint64_t outbox_unacknowledged(struct outbox *outbox); /* bytes delivered, not yet acknowledged */
 
 /* The next pictures to deliver: of one lease, together at most `bytes` (but always one where nothing is unacknowledged);

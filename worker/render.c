@@ -8,11 +8,6 @@
 
 _Static_assert((int)RENDER_RULES == (int)RENDER_RULES_FP32, "a job's key must name the rules its pixels were drawn by");
 
-void rendered_release(struct rendered *rendered) {
-    bytes_release(&rendered->png);
-    *rendered = (struct rendered){ .png = BYTES_INIT };
-}
-
 static struct render_job job_of(const struct spec *spec) {
     return (struct render_job){
         .prompt = spec->prompt,
