@@ -79,7 +79,11 @@ enum {
     LIMIT_SWEEP_FILE = 16 << 20,    /* bytes of YAML */
     LIMIT_SWEEP_BYTES = 16 << 20,   /* of a sweep's canonical JSON */
     LIMIT_AXIS_VALUES = 100000,     /* written out in the sweep file; longer ones come from files or ranges */
+    LIMIT_SWEEP_VALUES = 400000,    /* texts written in a sweep file, keys included */
     LIMIT_EXCLUDES = 32,
+    LIMIT_EXCLUDE_CLASSES = 65536,  /* different sets of excludes that places can match: bounds the counting of jobs */
+    LIMIT_EXCLUDE_WORK = 1 << 22,   /* combinations of such sets, axis by axis: bounds its time */
+    LIMIT_TABLE_ROW = 2 << 20,      /* bytes of one row of a table, or one record of a prompt file */
     LIMIT_NAME = 120,               /* bytes of a sweep's, worker's or user's name */
     LIMIT_TABLE_COLUMNS = FIELD_COUNT,
     LIMIT_BATCH = 256,              /* jobs of one lease */
