@@ -302,6 +302,28 @@ static void attention(struct cpu *cpu, const struct program *program, const stru
     pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.parts);
 }
 
+/* ---- concatenation ---------------------------------------------------------------------------------------------- */
+
+struct concat_run {
+    const struct program *program;
+    const struct op *op;
+};
+enum { CONCAT_ROWS = 128 };
+
+static void concat_task(void *context, uint32_t task, uint32_t thread) {
+    const struct concat_run *run = context;
+    (void)thread;
+    size_t first = (size_t)task * CONCAT_ROWS, left = tensor_rows(run->op->out[0]) - first;
+    host_concat(run->program, run->op, first, left < CONCAT_ROWS ? left : CONCAT_ROWS);
+}
+
+static void concat(struct cpu *cpu, const struct program *program, const struct op *op) {
+    struct concat_run run = { program, op };
+    size_t tasks = (tensor_rows(op->out[0]) + CONCAT_ROWS - 1) / CONCAT_ROWS;
+    assert(tasks <= UINT32_MAX);
+    pool_run(cpu->pool, concat_task, &run, (uint32_t)tasks);
+}
+
 /* ---- the device ------------------------------------------------------------------------------------------------- */
 
 static enum err prepare(struct weight *weight, const float *plain, struct error *error) {
@@ -348,6 +370,8 @@ static void run(const struct program *program) {
             layer_norm(cpu, program, op);
         } else if (op->kind == OP_ATTENTION) {
             attention(cpu, program, op);
+        } else if (op->kind == OP_CONCAT) {
+            concat(cpu, program, op);
         } else {
             bool done = host_execute(program, op);
             assert(done);

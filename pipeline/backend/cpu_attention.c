@@ -15,8 +15,8 @@ enum { KEYS = 8 * TILE_ROWS }; /* of a block */
 
 struct attention_tile {
     float most[PANEL], total[PANEL], shrink[PANEL];
-    float *q;    /* [depth][PANEL] */
-    float *sums; /* [depth][PANEL]: out, not yet divided by total */
+    float *q;    /* [depth padded][PANEL] */
+    float *sums; /* [depth padded][PANEL]: out, not yet divided by total */
     uint32_t first, count; /* queries */
 };
 
@@ -27,9 +27,14 @@ struct attention_scratch {
     float numbers[] __attribute__((aligned(64))); /* q and sums of the tiles */
 };
 
+/* Transposes work on whole vectors. */
+static size_t depth_padded(uint32_t depth) {
+    return (depth + LANES - 1) / LANES * (size_t)LANES;
+}
+
 size_t KERNEL(attention_scratch)(uint32_t depth);
 size_t KERNEL(attention_scratch)(uint32_t depth) {
-    return sizeof(struct attention_scratch) + (size_t)2 * ATTENTION_TILES * depth * PANEL * sizeof(float);
+    return sizeof(struct attention_scratch) + 2 * ATTENTION_TILES * depth_padded(depth) * PANEL * sizeof(float);
 }
 
 static __attribute__((noinline)) void product_scores(uint32_t rows, float *c, const float *a, const float *b,
@@ -99,22 +104,25 @@ static void scores_exp(float *scores, struct attention_tile *tile, uint32_t coun
     }
 }
 
-/* q [query][depth] -> [depth][PANEL], scaled, zero where there is no query. */
+/* q [query][depth] -> [depth][PANEL], scaled. Columns without a query repeat the last one. */
 static void tile_load(struct attention_tile *tile, const float *q, size_t q_row, uint32_t depth) {
     vec scale = vec_all((float)(1.0 / sqrt((double)depth)));
     for (uint32_t d = 0; d < depth; d += LANES) {
         for (uint32_t i = 0; i < PANEL; i += LANES) {
             vec block[LANES];
+#pragma GCC unroll 16
             for (uint32_t r = 0; r < LANES; r++) {
-                block[r] = i + r < tile->count ? vec_load_upto(q + (i + r) * q_row + d, depth - d) * scale : (vec){ 0 };
+                uint32_t row = i + r < tile->count ? i + r : tile->count - 1;
+                block[r] = vec_load_upto(q + row * q_row + d, depth - d) * scale;
             }
             vec_transpose(block);
-            for (uint32_t r = 0; r < LANES && d + r < depth; r++) {
+#pragma GCC unroll 16
+            for (uint32_t r = 0; r < LANES; r++) {
                 vec_store(tile->q + (size_t)(d + r) * PANEL + i, block[r]);
             }
         }
     }
-    memset(tile->sums, 0, (size_t)depth * PANEL * sizeof *tile->sums);
+    memset(tile->sums, 0, depth_padded(depth) * PANEL * sizeof *tile->sums);
     for (uint32_t i = 0; i < PANEL; i++) {
         tile->most[i] = -INFINITY;
         tile->total[i] = 0.0f;
@@ -126,12 +134,16 @@ static void tile_store(const struct attention_tile *tile, float *out, size_t out
         vec inverse = 1.0f / vec_load(tile->total + i);
         for (uint32_t d = 0; d < depth; d += LANES) {
             vec block[LANES];
+#pragma GCC unroll 16
             for (uint32_t r = 0; r < LANES; r++) {
-                block[r] = d + r < depth ? vec_load(tile->sums + (size_t)(d + r) * PANEL + i) * inverse : (vec){ 0 };
+                block[r] = vec_load(tile->sums + (size_t)(d + r) * PANEL + i) * inverse;
             }
             vec_transpose(block);
-            for (uint32_t r = 0; r < LANES && i + r < tile->count; r++) {
-                vec_store_upto(out + (i + r) * out_row + d, block[r], depth - d);
+#pragma GCC unroll 16
+            for (uint32_t r = 0; r < LANES; r++) {
+                if (i + r < tile->count) {
+                    vec_store_upto(out + (i + r) * out_row + d, block[r], depth - d);
+                }
             }
         }
     }
@@ -162,8 +174,8 @@ void KERNEL(attention)(const struct attention *a, uint32_t image, uint32_t head,
     uint32_t tiles = 0;
     for (uint32_t q = first_query; q < a->queries && tiles < ATTENTION_TILES; q += PANEL) {
         struct attention_tile *tile = &s->tiles[tiles];
-        tile->q = s->numbers + (size_t)2 * tiles++ * a->depth * PANEL;
-        tile->sums = tile->q + (size_t)a->depth * PANEL;
+        tile->q = s->numbers + 2 * tiles++ * depth_padded(a->depth) * PANEL;
+        tile->sums = tile->q + depth_padded(a->depth) * PANEL;
         tile->first = q;
         tile->count = a->queries - q < PANEL ? a->queries - q : PANEL;
         tile_load(tile, a->q + (place + q) * a->q_row + channel, a->q_row, a->depth);
