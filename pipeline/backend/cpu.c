@@ -13,6 +13,7 @@
 
 enum {
     VECTOR_PADDING = 16, /* floats behind a bias, so that kernels may read whole vectors */
+    ROWS_SPLIT = 48,      /* tasks of fewer rows are not cut further */
     TASKS_PER_THREAD = 6, /* so that the last ones end at about the same time */
 };
 
@@ -72,9 +73,11 @@ static void gemm_cut(struct gemm_run *run) {
     uint32_t column_tasks = ceil_div(run->gemm.columns, columns_max);
     uint32_t panels = ceil_div(run->gemm.columns, panel);
     while (row_tasks * column_tasks < want) {
-        if (run->gemm.rows / row_tasks >= 48) { /* rows of a task, before columns: weights are read less often */
+        uint32_t rows = run->gemm.rows / row_tasks, columns = run->gemm.columns / column_tasks;
+        bool rows_split = rows >= ROWS_SPLIT, columns_split = column_tasks * 2 <= panels;
+        if (rows_split && (rows >= columns || !columns_split)) {
             row_tasks *= 2;
-        } else if (column_tasks * 2 <= panels) {
+        } else if (columns_split) {
             column_tasks *= 2;
         } else {
             break;
@@ -252,16 +255,16 @@ static void layer_norm(struct cpu *cpu, const struct program *program, const str
 struct attention_run {
     const struct cpu *cpu;
     struct attention attention;
-    uint32_t tiles; /* of queries */
+    uint32_t parts; /* of an image's queries */
     char *scratch;
     size_t scratch_step;
 };
 
 static void attention_task(void *context, uint32_t task, uint32_t thread) {
     const struct attention_run *run = context;
-    uint32_t tile = task % run->tiles, head = task / run->tiles % run->attention.heads;
-    run->cpu->kernels->attention(&run->attention, task / run->tiles / run->attention.heads, head,
-                                 tile * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
+    uint32_t part = task % run->parts, head = task / run->parts % run->attention.heads;
+    run->cpu->kernels->attention(&run->attention, task / run->parts / run->attention.heads, head,
+                                 part * ATTENTION_TILES * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
 }
 
 static size_t attention_step(const struct cpu *cpu, const struct op *op) {
@@ -289,14 +292,14 @@ static void attention(struct cpu *cpu, const struct program *program, const stru
             .out = program_data(program, op->out[0]),
             .out_row = q.c,
         },
-        .tiles = ceil_div(q.h, cpu->kernels->panel),
+        .parts = ceil_div(q.h, ATTENTION_TILES * cpu->kernels->panel),
         .scratch = program_workspace(program, op),
         .scratch_step = attention_step(cpu, op),
     };
     for (uint32_t n = 0; run.attention.kv_index != NULL && n < q.n; n++) {
         assert(run.attention.kv_index[n] >= 0 && (uint32_t)run.attention.kv_index[n] < k.n);
     }
-    pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.tiles);
+    pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.parts);
 }
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
@@ -363,17 +366,22 @@ static void destroy(struct backend *backend) {
     free(cpu);
 }
 
-static const struct cpu_kernels *kernels_pick(void) {
+/* Best first; ends with the one that runs everywhere. */
+static const struct cpu_kernels *kernels_at(size_t place) {
 #if defined(__x86_64__)
+    static const struct cpu_kernels *const all[] = { &cpu_kernels_v4, &cpu_kernels_v3, &cpu_kernels_generic };
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("x86-64-v4")) {
-        return &cpu_kernels_v4;
-    }
-    if (__builtin_cpu_supports("x86-64-v3")) {
-        return &cpu_kernels_v3;
-    }
+    const bool runs[] = { __builtin_cpu_supports("x86-64-v4"), __builtin_cpu_supports("x86-64-v3"), true };
+#else
+    static const struct cpu_kernels *const all[] = { &cpu_kernels_generic };
+    const bool runs[] = { true };
 #endif
-    return &cpu_kernels_generic;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (runs[i] && place-- == 0) {
+            return all[i];
+        }
+    }
+    return NULL;
 }
 
 /* Cores this process may use. */
@@ -383,7 +391,8 @@ static uint32_t threads_default(void) {
     return count < 1 ? 1 : (uint32_t)count;
 }
 
-enum err cpu_create(struct backend **backend, uint32_t threads, struct error *error) {
+static enum err create(struct backend **backend, const struct cpu_kernels *kernels, uint32_t threads,
+                       struct error *error) {
     static const struct backend_ops ops = {
         .destroy = destroy,
         .memory_create = host_memory_create,
@@ -395,7 +404,6 @@ enum err cpu_create(struct backend **backend, uint32_t threads, struct error *er
         .run = run,
         .wait = wait_nothing,
     };
-    const struct cpu_kernels *kernels = kernels_pick();
     threads = threads == 0 ? threads_default() : threads;
     size_t step = align_up(kernels->gemm_scratch_size());
     void *scratch = NULL;
@@ -419,4 +427,19 @@ enum err cpu_create(struct backend **backend, uint32_t threads, struct error *er
     };
     *backend = &cpu->backend;
     return ERR_OK;
+}
+
+enum err cpu_create(struct backend **backend, uint32_t threads, struct error *error) {
+    return create(backend, kernels_at(0), threads, error);
+}
+
+enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads, struct error *error) {
+    const struct cpu_kernels *kernels = NULL;
+    for (size_t i = 0; (kernels = kernels_at(i)) != NULL; i++) {
+        if (strcmp(kernels->class_name, class_name) == 0) {
+            return create(backend, kernels, threads, error);
+        }
+    }
+    return error_set(error, ERR_UNSUPPORTED, "class \"%s\": this machine runs \"%s\" at best", class_name,
+                     kernels_at(0)->class_name);
 }

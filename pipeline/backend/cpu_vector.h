@@ -62,6 +62,10 @@ INLINE vec vec_max(vec a, vec b) {
 INLINE vec vec_min(vec a, vec b) {
     return (vec)_mm512_min_ps((__m512)a, (__m512)b);
 }
+/* value, but 0 in the lanes where x < limit (not where x is NaN). */
+INLINE vec vec_zero_below(vec value, vec x, vec limit) {
+    return (vec)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)x, (__m512)limit, _CMP_NLT_UQ), (__m512)value);
+}
 INLINE vec vec_load_part(const float *from, size_t count) {
     return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
 }
@@ -90,6 +94,9 @@ INLINE vec vec_min(vec a, vec b) {
     return vec_select(a < b, a, b);
 }
 #endif
+INLINE vec vec_zero_below(vec value, vec x, vec limit) {
+    return (vec)(~(x < limit) & vec_bits(value));
+}
 INLINE vec vec_load_part(const float *from, size_t count) {
     float padded[LANES] = { 0 };
     memcpy(padded, from, count * sizeof *padded);
@@ -111,6 +118,27 @@ INLINE void vec_store_upto(float *to, vec x, size_t count) {
         vec_store(to, x);
     } else {
         vec_store_part(to, x, count);
+    }
+}
+
+/* Lane j of vector i changes places with lane i of vector j. */
+INLINE void vec_transpose(vec x[LANES]) {
+#pragma GCC unroll 4
+    for (int step = 1; step < LANES; step *= 2) {
+        vec_int low, high;
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; j++) {
+            low[j] = j & step ? LANES + j - step : j;
+            high[j] = j & step ? LANES + j : j + step;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) {
+            if ((i & step) == 0) {
+                vec a = x[i], b = x[i + step];
+                x[i] = __builtin_shuffle(a, b, low);
+                x[i + step] = __builtin_shuffle(a, b, high);
+            }
+        }
     }
 }
 
