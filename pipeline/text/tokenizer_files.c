@@ -357,7 +357,10 @@ static enum err read_config(struct reader *reader, struct error *error) {
     reader->out->length = 77; /* CLIP's context: every published model has it, and folders without a config mean it */
     if (!length)
         return ERR_OK;
-    if (!json_is_integer(length) || json_integer_value(length) < 3 || json_integer_value(length) > TOKENIZER_LENGTH_LIMIT)
+    if (!json_is_integer(length))
+        return error_set(error, ERR_INVALID, "%s: want a whole model_max_length, its tokenizer_config.json has another kind of value",
+                         reader->folder);
+    if (json_integer_value(length) < 3 || json_integer_value(length) > TOKENIZER_LENGTH_LIMIT)
         return error_set(error, ERR_INVALID, "%s: want a model_max_length in 3..%d, its tokenizer_config.json has %"
                          JSON_INTEGER_FORMAT, reader->folder, TOKENIZER_LENGTH_LIMIT, json_integer_value(length));
     reader->out->length = (uint32_t)json_integer_value(length);
