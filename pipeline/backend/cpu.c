@@ -363,17 +363,22 @@ static void destroy(struct backend *backend) {
     free(cpu);
 }
 
-static const struct cpu_kernels *kernels_pick(void) {
+/* Best first; ends with the one that runs everywhere. */
+static const struct cpu_kernels *kernels_at(size_t place) {
 #if defined(__x86_64__)
+    static const struct cpu_kernels *const all[] = { &cpu_kernels_v4, &cpu_kernels_v3, &cpu_kernels_generic };
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("x86-64-v4")) {
-        return &cpu_kernels_v4;
-    }
-    if (__builtin_cpu_supports("x86-64-v3")) {
-        return &cpu_kernels_v3;
-    }
+    const bool runs[] = { __builtin_cpu_supports("x86-64-v4"), __builtin_cpu_supports("x86-64-v3"), true };
+#else
+    static const struct cpu_kernels *const all[] = { &cpu_kernels_generic };
+    const bool runs[] = { true };
 #endif
-    return &cpu_kernels_generic;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (runs[i] && place-- == 0) {
+            return all[i];
+        }
+    }
+    return NULL;
 }
 
 /* Cores this process may use. */
@@ -383,7 +388,8 @@ static uint32_t threads_default(void) {
     return count < 1 ? 1 : (uint32_t)count;
 }
 
-enum err cpu_create(struct backend **backend, uint32_t threads, struct error *error) {
+static enum err create(struct backend **backend, const struct cpu_kernels *kernels, uint32_t threads,
+                       struct error *error) {
     static const struct backend_ops ops = {
         .destroy = destroy,
         .memory_create = host_memory_create,
@@ -395,7 +401,6 @@ enum err cpu_create(struct backend **backend, uint32_t threads, struct error *er
         .run = run,
         .wait = wait_nothing,
     };
-    const struct cpu_kernels *kernels = kernels_pick();
     threads = threads == 0 ? threads_default() : threads;
     size_t step = align_up(kernels->gemm_scratch_size());
     void *scratch = NULL;
@@ -419,4 +424,19 @@ enum err cpu_create(struct backend **backend, uint32_t threads, struct error *er
     };
     *backend = &cpu->backend;
     return ERR_OK;
+}
+
+enum err cpu_create(struct backend **backend, uint32_t threads, struct error *error) {
+    return create(backend, kernels_at(0), threads, error);
+}
+
+enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads, struct error *error) {
+    const struct cpu_kernels *kernels = NULL;
+    for (size_t i = 0; (kernels = kernels_at(i)) != NULL; i++) {
+        if (strcmp(kernels->class_name, class_name) == 0) {
+            return create(backend, kernels, threads, error);
+        }
+    }
+    return error_set(error, ERR_UNSUPPORTED, "class \"%s\": this machine runs \"%s\" at best", class_name,
+                     kernels_at(0)->class_name);
 }

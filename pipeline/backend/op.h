@@ -125,6 +125,10 @@ struct backend {
 
 MUST_USE enum err reference_create(struct backend **backend, struct error *error);
 MUST_USE enum err cpu_create(struct backend **backend, uint32_t threads, struct error *error);
+/* The same with the kernels of a named class ("cpu generic"), so that tests reach them all on one machine.
+ * ERR_UNSUPPORTED where this machine cannot run them. */
+MUST_USE enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads,
+                                   struct error *error);
 
 /* Memory of the host, 64-byte aligned, for the two devices that compute there. */
 MUST_USE enum err host_memory_create(void **data, struct backend *backend, size_t size, struct error *error);

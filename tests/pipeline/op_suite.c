@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "pipeline/backend/op.h"
 #include "tests/pipeline/op_cases.h"
 
 enum { IMAGES = 3 };
@@ -68,9 +69,18 @@ static void reference_follows_formulas(void **state) {
     backend_destroy(backend);
 }
 
-static void cpu_follows_reference(void **state) {
-    (void)state;
-    struct backend *reference = make("reference", 0), *cpu = make("cpu", 2);
+/* In one class of instruction set; skipped where this machine lacks it. */
+static void class_follows_reference(const char *class_name) {
+    struct backend *reference = make("reference", 0), *cpu = NULL;
+    struct error error;
+    enum err err = cpu_create_class(&cpu, class_name, 2, &error);
+    if (err == ERR_UNSUPPORTED) {
+        backend_destroy(reference);
+        print_message("%s\n", error.message);
+        skip();
+    }
+    assert_int_equal(err, ERR_OK);
+    assert_string_equal(backend_class(cpu), class_name);
     for (size_t i = 0; i < problem_count; i++) {
         const struct problem *p = &problems[i];
         size_t count = IMAGES * problem_output(p);
@@ -86,6 +96,21 @@ static void cpu_follows_reference(void **state) {
     }
     backend_destroy(reference);
     backend_destroy(cpu);
+}
+
+static void v4_follows_reference(void **state) {
+    (void)state;
+    class_follows_reference("cpu x86-64-v4");
+}
+
+static void v3_follows_reference(void **state) {
+    (void)state;
+    class_follows_reference("cpu x86-64-v3");
+}
+
+static void generic_follows_reference(void **state) {
+    (void)state;
+    class_follows_reference("cpu generic");
 }
 
 static void same_bytes(const char *what, const struct problem *p, const float *a, const float *b, size_t count) {
@@ -137,7 +162,9 @@ static void threads_agree(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_follows_formulas),
-        cmocka_unit_test(cpu_follows_reference),
+        cmocka_unit_test(v4_follows_reference),
+        cmocka_unit_test(v3_follows_reference),
+        cmocka_unit_test(generic_follows_reference),
         cmocka_unit_test(batch_is_its_images),
         cmocka_unit_test(threads_agree),
     };
