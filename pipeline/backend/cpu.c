@@ -13,6 +13,7 @@
 
 enum {
     VECTOR_PADDING = 16, /* floats behind a bias, so that kernels may read whole vectors */
+    ROWS_SPLIT = 48,      /* tasks of fewer rows are not cut further */
     TASKS_PER_THREAD = 6, /* so that the last ones end at about the same time */
 };
 
@@ -72,9 +73,11 @@ static void gemm_cut(struct gemm_run *run) {
     uint32_t column_tasks = ceil_div(run->gemm.columns, columns_max);
     uint32_t panels = ceil_div(run->gemm.columns, panel);
     while (row_tasks * column_tasks < want) {
-        if (run->gemm.rows / row_tasks >= 48) { /* rows of a task, before columns: weights are read less often */
+        uint32_t rows = run->gemm.rows / row_tasks, columns = run->gemm.columns / column_tasks;
+        bool rows_split = rows >= ROWS_SPLIT, columns_split = column_tasks * 2 <= panels;
+        if (rows_split && (rows >= columns || !columns_split)) {
             row_tasks *= 2;
-        } else if (column_tasks * 2 <= panels) {
+        } else if (columns_split) {
             column_tasks *= 2;
         } else {
             break;
@@ -252,16 +255,16 @@ static void layer_norm(struct cpu *cpu, const struct program *program, const str
 struct attention_run {
     const struct cpu *cpu;
     struct attention attention;
-    uint32_t tiles; /* of queries */
+    uint32_t parts; /* of an image's queries */
     char *scratch;
     size_t scratch_step;
 };
 
 static void attention_task(void *context, uint32_t task, uint32_t thread) {
     const struct attention_run *run = context;
-    uint32_t tile = task % run->tiles, head = task / run->tiles % run->attention.heads;
-    run->cpu->kernels->attention(&run->attention, task / run->tiles / run->attention.heads, head,
-                                 tile * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
+    uint32_t part = task % run->parts, head = task / run->parts % run->attention.heads;
+    run->cpu->kernels->attention(&run->attention, task / run->parts / run->attention.heads, head,
+                                 part * ATTENTION_TILES * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
 }
 
 static size_t attention_step(const struct cpu *cpu, const struct op *op) {
@@ -289,14 +292,36 @@ static void attention(struct cpu *cpu, const struct program *program, const stru
             .out = program_data(program, op->out[0]),
             .out_row = q.c,
         },
-        .tiles = ceil_div(q.h, cpu->kernels->panel),
+        .parts = ceil_div(q.h, ATTENTION_TILES * cpu->kernels->panel),
         .scratch = program_workspace(program, op),
         .scratch_step = attention_step(cpu, op),
     };
     for (uint32_t n = 0; run.attention.kv_index != NULL && n < q.n; n++) {
         assert(run.attention.kv_index[n] >= 0 && (uint32_t)run.attention.kv_index[n] < k.n);
     }
-    pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.tiles);
+    pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.parts);
+}
+
+/* ---- concatenation ---------------------------------------------------------------------------------------------- */
+
+struct concat_run {
+    const struct program *program;
+    const struct op *op;
+};
+enum { CONCAT_ROWS = 128 };
+
+static void concat_task(void *context, uint32_t task, uint32_t thread) {
+    const struct concat_run *run = context;
+    (void)thread;
+    size_t first = (size_t)task * CONCAT_ROWS, left = tensor_rows(run->op->out[0]) - first;
+    host_concat(run->program, run->op, first, left < CONCAT_ROWS ? left : CONCAT_ROWS);
+}
+
+static void concat(struct cpu *cpu, const struct program *program, const struct op *op) {
+    struct concat_run run = { program, op };
+    size_t tasks = (tensor_rows(op->out[0]) + CONCAT_ROWS - 1) / CONCAT_ROWS;
+    assert(tasks <= UINT32_MAX);
+    pool_run(cpu->pool, concat_task, &run, (uint32_t)tasks);
 }
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
@@ -345,6 +370,8 @@ static void run(const struct program *program) {
             layer_norm(cpu, program, op);
         } else if (op->kind == OP_ATTENTION) {
             attention(cpu, program, op);
+        } else if (op->kind == OP_CONCAT) {
+            concat(cpu, program, op);
         } else {
             bool done = host_execute(program, op);
             assert(done);

@@ -163,8 +163,9 @@ static void epilogue(const struct gemm *g, const struct gemm_task *task, const f
 /* ---- the product ------------------------------------------------------------------------------------------------ */
 
 static __attribute__((noinline)) void product_gathered(uint32_t rows, float *c, size_t c_row, const float *a,
-                                                       const float *b, size_t count, enum product_end end) {
-    PRODUCT_SWITCH(rows, c, c_row, a, A_ROW, 1, b, count, end, NULL)
+                                                       const float *b, size_t count, const float *ahead,
+                                                       enum product_end end) {
+    PRODUCT_SWITCH(rows, c, c_row, a, A_ROW, 1, b, count, ahead, end, NULL)
 }
 
 /* All rows of the block against `panels` panels of weights, `count` deep from first_k on. */
@@ -172,10 +173,11 @@ static void product_block(float *sums, size_t sum_row, const float *a, uint32_t 
                           uint32_t first_panel, uint32_t panels, uint32_t first_k, uint32_t count) {
     for (uint32_t p = 0; p < panels; p++) {
         const float *b = g->weight + ((size_t)(first_panel + p) * g->k + first_k) * PANEL;
-        for (uint32_t r = 0, take; r < rows; r += take) {
+        const float *next = p + 1 < panels ? b + (size_t)g->k * PANEL : b;
+        for (uint32_t r = 0, take, tile = 0; r < rows; r += take, tile++) {
             take = tile_rows(rows - r);
             product_gathered(take, sums + r * sum_row + p * PANEL, sum_row, a + (size_t)r * A_ROW, b, count,
-                             first_k == 0 ? PRODUCT_STORE : PRODUCT_ADD);
+                             next + tile % 2 * count * LINE, first_k == 0 ? PRODUCT_STORE : PRODUCT_ADD);
         }
     }
 }

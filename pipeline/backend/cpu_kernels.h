@@ -46,6 +46,8 @@ struct attention {
     size_t out_row;
 };
 
+enum { ATTENTION_TILES = 2 }; /* panels of queries that a task takes */
+
 struct norm {
     const float *x;
     float *out;

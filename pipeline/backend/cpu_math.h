@@ -9,14 +9,12 @@
 #include "pipeline/backend/backend.h"
 #include "pipeline/backend/cpu_vector.h"
 
-/* e^x; 0 below -87.3 (no subnormals), at most e^88.3. Cody and Waite's reduction, the polynomial of Cephes' expf. */
-INLINE vec vec_exp(vec x) {
+/* e^x for x up to 88.3; 0 below -87.3 (no subnormals). Cody and Waite's reduction, the polynomial of Cephes' expf. */
+INLINE vec vec_exp_unbounded(vec x) {
     const float magic = 0x1.8p23f; /* adding it rounds to an integer, half to even */
-    vec_int too_small = x < vec_all(-87.33f);
-    vec y = vec_max(vec_all(-87.33f), vec_min(vec_all(88.37f), x));
-    vec shifted = vec_fma(y, vec_all(1.44269504088896341f), vec_all(magic));
+    vec shifted = vec_fma(x, vec_all(1.44269504088896341f), vec_all(magic));
     vec n = shifted - magic;
-    vec r = vec_fma(n, vec_all(-0.693359375f), y);
+    vec r = vec_fma(n, vec_all(-0.693359375f), x);
     r = vec_fma(n, vec_all(2.12194440e-4f), r);
     vec p = vec_fma(vec_all(1.9875691500e-4f), r, vec_all(1.3981999507e-3f));
     p = vec_fma(p, r, vec_all(8.3334519073e-3f));
@@ -24,8 +22,13 @@ INLINE vec vec_exp(vec x) {
     p = vec_fma(p, r, vec_all(1.6666665459e-1f));
     p = vec_fma(p, r, vec_all(5.0000001201e-1f));
     p = vec_fma(p, r * r, r) + 1.0f;
-    vec_int power = (vec_bits(shifted) + 127) << 23; /* magic's low bits hold n */
-    return (vec)(~too_small & vec_bits(p * (vec)power));
+    vec_int power = (vec_bits(shifted) + 127) << 23; /* magic's low bits hold n; garbage below -126 is zeroed */
+    return vec_zero_below(p * (vec)power, x, vec_all(-87.33f));
+}
+
+/* The same for every x: at most e^88.37, never infinite. */
+INLINE vec vec_exp(vec x) {
+    return vec_exp_unbounded(vec_min(vec_all(88.37f), x));
 }
 
 INLINE vec vec_silu(vec x) {
@@ -43,7 +46,7 @@ INLINE vec vec_erf(vec x) {
     high = vec_fma(high, t, vec_all(-6.34846687e-1f));
     high = vec_fma(high, t, vec_all(-1.28717512e-1f));
     high = vec_fma(high, t, -t);
-    high = 1.0f - vec_exp(high);
+    high = 1.0f - vec_exp_unbounded(high);
     high = (vec)(vec_bits(high) | sign);
     vec low = vec_fma(vec_all(-5.96761703e-4f), s, vec_all(4.99119423e-3f));
     low = vec_fma(low, s, vec_all(-2.67681349e-2f));

@@ -12,15 +12,18 @@
  * spread over the sets of the L1 cache. */
 enum { BLOCK_K = 256, A_ROW = BLOCK_K + LANES };
 
+enum { LINE = 16 }; /* floats of a cache line */
+
 enum product_end {
     PRODUCT_STORE, /* C = sum */
     PRODUCT_ADD,   /* C = C + sum */
     PRODUCT_SCALE  /* C = C * scale[PANEL] + sum */
 };
 
-/* A[r,k] = a[r * a_row + k * a_k]; B[k] = b + k * PANEL. */
+/* A[r,k] = a[r * a_row + k * a_k]; B[k] = b + k * PANEL. A cache line of `ahead` (or NULL) is asked for at each k: what
+ * the next calls will read, on its way from memory while this one computes. */
 INLINE void product(const int rows, float *c, size_t c_row, const float *a, size_t a_row, size_t a_k, const float *b,
-                    size_t count, enum product_end end, const float *scale) {
+                    size_t count, const float *ahead, enum product_end end, const float *scale) {
     vec sum[TILE_ROWS][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
@@ -28,6 +31,9 @@ INLINE void product(const int rows, float *c, size_t c_row, const float *a, size
     }
 #pragma GCC unroll 4
     for (size_t k = 0; k < count; k++) {
+        if (ahead != NULL) {
+            __builtin_prefetch(ahead + k * LINE, 0, 2);
+        }
         vec b0 = vec_load(b + k * PANEL), b1 = vec_load(b + k * PANEL + LANES);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
