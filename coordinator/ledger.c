@@ -88,7 +88,8 @@ static enum err prepare(struct ledger *ledger, struct error *error) {
         const char *sql;
     } list[] = {
         { &ledger->add_sweep, "INSERT INTO sweeps (touched, id, name, user, places, jobs, rendered, state, submitted_ms,"
-                              " finished_ms, last_error) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, 0, '')" },
+                              " finished_ms, last_error) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, 0, '')"
+                              " ON CONFLICT (id) DO UPDATE SET touched = excluded.touched, name = excluded.name RETURNING number" },
         { &ledger->reopen_sweep, "UPDATE sweeps SET name = ?, touched = ?, state = ?, last_error = '' WHERE number = ?" },
         { &ledger->clear_failures, "DELETE FROM failures WHERE sweep = ?" },
         { &ledger->clear_failed_bits, "UPDATE chunks SET failed = x'' WHERE sweep = ? AND length(failed) > 0" },
@@ -96,7 +97,8 @@ static enum err prepare(struct ledger *ledger, struct error *error) {
         { &ledger->add_batch, "INSERT INTO batches (batch, committed_ms, results) VALUES (?, ?, ?)" },
         { &ledger->set_bits, "INSERT OR REPLACE INTO chunks (sweep, chunk, done, failed) VALUES (?, ?, ?, ?)" },
         { &ledger->add_failure, "INSERT OR REPLACE INTO failures (sweep, job, code, text) VALUES (?, ?, ?, ?)" },
-        { &ledger->set_sweep, "UPDATE sweeps SET state = ?, rendered = ?, finished_ms = ?, last_error = ? WHERE number = ?" },
+        { &ledger->set_sweep, "UPDATE sweeps SET state = ?, rendered = ?, finished_ms = ?,"
+                              " last_error = coalesce(?, last_error) WHERE number = ?" },
         { &ledger->get_batch, "SELECT results FROM batches WHERE batch = ?" },
         { &ledger->get_failure, "SELECT text FROM failures WHERE sweep = ? AND job = ?" },
     };
@@ -206,9 +208,14 @@ enum err ledger_add_sweep(uint64_t *number, struct ledger *ledger, const struct 
     sql_bind_u64(s, 6, sweep->jobs);
     sql_bind_u64(s, 7, sweep->state);
     sql_bind_u64(s, 8, sweep->submitted_unix_ms);
-    enum err err = sql_step_done(s, error);
+    bool row = false;
+    enum err err = sql_step(&row, s, error);
+    if (err)
+        return err;
+    uint64_t given = row ? sql_u64(s, 0) : 0;
+    err = sql_step_done(s, error); /* with its last step the row is durable */
     if (!err)
-        *number = (uint64_t)sqlite3_last_insert_rowid(ledger->db);
+        *number = given;
     return err;
 }
 

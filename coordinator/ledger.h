@@ -37,6 +37,7 @@ struct ledger_sweep {
     enum sweep_state state;
     uint64_t submitted_unix_ms, finished_unix_ms;
 };
+/* One of the same id that was added a moment ago keeps its number, and takes this name. */
 MUST_USE enum err ledger_add_sweep(uint64_t *number, struct ledger *ledger, const struct ledger_sweep *sweep,
                                    struct error *error);
 /* Submitted once more: active again, under this name, its failures forgotten. */
@@ -76,7 +77,7 @@ struct ledger_change {
     uint64_t sweep;
     enum sweep_state state;
     uint64_t rendered, finished_unix_ms;
-    const char *last_error;
+    const char *last_error; /* NULL: as it was */
 };
 struct ledger_commit {
     uint64_t unix_ms;

@@ -142,6 +142,12 @@ uint64_t order_waiting(const struct order *order) {
     return order->jobs > gone ? order->jobs - gone : 0;
 }
 
+uint64_t order_waiting_before(const struct order *order, uint64_t index) {
+    return index - roaring_bitmap_range_cardinality(order->done_places, 0, index) -
+           roaring_bitmap_range_cardinality(order->failed_places, 0, index) -
+           roaring_bitmap_range_cardinality(order->leased_places, 0, index);
+}
+
 bool order_is_finished(const struct order *order) {
     return order->done + order->failed >= order->jobs;
 }

@@ -65,6 +65,8 @@ struct order *queue_next(const struct queue *queue);
 bool order_take(uint32_t *index, struct order *order, uint32_t *budget);
 bool order_may_have_untaken(const struct order *order);
 uint64_t order_waiting(const struct order *order); /* jobs neither done, failed nor running */
+/* Places before `index` that are neither done, failed nor running (excluded ones are counted, nobody has looked at them). */
+uint64_t order_waiting_before(const struct order *order, uint64_t index);
 bool order_is_finished(const struct order *order); /* every job done or failed */
 
 /* Idempotent; true where something changed. */

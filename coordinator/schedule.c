@@ -7,9 +7,9 @@
 
 enum { BUCKETS_LEAST = 1024, LOOK_LIMIT = 1 << 18 /* places looked at in one turn */, MATES_LIMIT = 4096 /* flights looked at */ };
 
-void schedule_init(struct schedule *schedule, struct queue *queue, struct bloom *bloom, uint64_t first_lease,
+void schedule_init(struct scheduler *schedule, struct queue *queue, struct bloom *bloom, uint64_t first_lease,
                    uint32_t max_batch) {
-    *schedule = (struct schedule){ .queue = queue, .bloom = bloom, .bucket_count = BUCKETS_LEAST, .page_size = PAGE_LEAST,
+    *schedule = (struct scheduler){ .queue = queue, .bloom = bloom, .bucket_count = BUCKETS_LEAST, .page_size = PAGE_LEAST,
                                    .max_batch = max_batch };
     schedule->buckets = memory_get_array(schedule->bucket_count, sizeof *schedule->buckets);
     lease_table_init(&schedule->leases, first_lease);
@@ -23,7 +23,7 @@ static void flight_free(struct flight *flight) {
     free(flight);
 }
 
-void schedule_release(struct schedule *schedule) {
+void schedule_release(struct scheduler *schedule) {
     for (size_t i = 0; i < schedule->bucket_count; i++)
         for (struct flight *flight = schedule->buckets[i], *chain; flight; flight = chain) {
             chain = flight->chain;
@@ -35,25 +35,25 @@ void schedule_release(struct schedule *schedule) {
     free(schedule->marks);
     free(schedule->buckets);
     lease_table_release(&schedule->leases);
-    *schedule = (struct schedule){ 0 };
+    *schedule = (struct scheduler){ 0 };
 }
 
 /* ---- the table of flights ------------------------------------------------------------------------------------------- */
 
-static struct flight **bucket_of(const struct schedule *schedule, const struct digest *key) {
+static struct flight **bucket_of(const struct scheduler *schedule, const struct digest *key) {
     uint64_t word;
     memcpy(&word, key->bytes, sizeof word); /* SHA-256: any word of it is a hash */
     return &schedule->buckets[word & (schedule->bucket_count - 1)];
 }
 
-struct flight *schedule_find(const struct schedule *schedule, const struct digest *key) {
+struct flight *schedule_find(const struct scheduler *schedule, const struct digest *key) {
     for (struct flight *flight = *bucket_of(schedule, key); flight; flight = flight->chain)
         if (digest_equal(&flight->key, key))
             return flight;
     return NULL;
 }
 
-static void buckets_grow(struct schedule *schedule) {
+static void buckets_grow(struct scheduler *schedule) {
     size_t old_count = schedule->bucket_count;
     struct flight **old = schedule->buckets;
     schedule->bucket_count *= 2;
@@ -68,7 +68,7 @@ static void buckets_grow(struct schedule *schedule) {
     free(old);
 }
 
-static struct flight *flight_add(struct schedule *schedule, struct page_job *job) {
+static struct flight *flight_add(struct scheduler *schedule, struct page_job *job) {
     if (schedule->flight_count >= schedule->bucket_count)
         buckets_grow(schedule);
     struct flight *flight = memory_get(sizeof *flight);
@@ -91,7 +91,7 @@ static void flight_add_place(struct flight *flight, struct order *order, uint32_
         order_set_leased(order, index, true);
 }
 
-static void ready_add(struct schedule *schedule, struct flight *flight, bool in_front) {
+static void ready_add(struct scheduler *schedule, struct flight *flight, bool in_front) {
     flight->state = FLIGHT_READY;
     flight->next = in_front ? schedule->ready_first : NULL;
     flight->previous = in_front ? NULL : schedule->ready_last;
@@ -100,7 +100,7 @@ static void ready_add(struct schedule *schedule, struct flight *flight, bool in_
     schedule->ready_count++;
 }
 
-static void ready_remove(struct schedule *schedule, struct flight *flight) {
+static void ready_remove(struct scheduler *schedule, struct flight *flight) {
     *(flight->previous ? &flight->previous->next : &schedule->ready_first) = flight->next;
     *(flight->next ? &flight->next->previous : &schedule->ready_last) = flight->previous;
     flight->next = flight->previous = NULL;
@@ -108,7 +108,7 @@ static void ready_remove(struct schedule *schedule, struct flight *flight) {
 }
 
 /* Take it out of the table, the ready ones and its lease, whose end comes with its last flight. */
-static void flight_remove(struct schedule *schedule, struct flight *flight) {
+static void flight_remove(struct scheduler *schedule, struct flight *flight) {
     struct flight **place = bucket_of(schedule, &flight->key);
     while (*place != flight)
         place = &(*place)->chain;
@@ -155,14 +155,14 @@ void page_resolve(struct page *page) {
     }
 }
 
-bool schedule_wants_page(const struct schedule *schedule, uint32_t wanted) {
+bool schedule_wants_page(const struct scheduler *schedule, uint32_t wanted) {
     size_t target = 2 * (size_t)wanted > READY_LEAST ? 2 * (size_t)wanted : READY_LEAST;
     if (target > READY_MOST)
         target = READY_MOST;
     return !schedule->page_out && schedule->ready_count < target && queue_next(schedule->queue);
 }
 
-bool schedule_take_page(struct page *page, struct schedule *schedule, uint32_t wanted) {
+bool schedule_take_page(struct page *page, struct scheduler *schedule, uint32_t wanted) {
     uint32_t budget = LOOK_LIMIT, index;
     struct order *order;
     if (!schedule_wants_page(schedule, wanted))
@@ -181,24 +181,27 @@ bool schedule_take_page(struct page *page, struct schedule *schedule, uint32_t w
     return false;
 }
 
-static void mark_add(struct schedule *schedule, struct place place) {
-    schedule->marks = memory_grow(schedule->marks, schedule->mark_count + 1, sizeof *schedule->marks);
+void schedule_mark(struct scheduler *schedule, struct place place) {
+    if (schedule->mark_count == schedule->mark_room) {
+        schedule->mark_room = schedule->mark_room ? 2 * schedule->mark_room : 64;
+        schedule->marks = memory_grow(schedule->marks, schedule->mark_room, sizeof *schedule->marks);
+    }
     schedule->marks[schedule->mark_count++] = place;
 }
 
-static void loss_add(struct schedule *schedule, struct place place, enum err code, const char *text) {
+void schedule_lose(struct scheduler *schedule, struct place place, enum err code, const char *text) {
     schedule->losses = memory_grow(schedule->losses, schedule->loss_count + 1, sizeof *schedule->losses);
     schedule->losses[schedule->loss_count++] = (struct loss){ place, code, text_copy(text) };
 }
 
-void schedule_add_page(struct digest *asked, size_t *asked_count, struct schedule *schedule, struct page *page) {
+void schedule_add_page(struct digest *asked, size_t *asked_count, struct scheduler *schedule, struct page *page) {
     bool is_void = page->life != page->order->life || page->order->state != SWEEP_ACTIVE;
     size_t before = *asked_count;
     schedule->page_out = false;
     for (size_t i = 0; i < page->count && !is_void; i++) {
         struct page_job *job = &page->jobs[i];
         if (job->failed) {
-            loss_add(schedule, (struct place){ page->order, job->index }, job->failed, job->failure);
+            schedule_lose(schedule, (struct place){ page->order, job->index }, job->failed, job->failure);
             continue;
         }
         struct flight *flight = schedule_find(schedule, &job->key);
@@ -222,13 +225,13 @@ void schedule_add_page(struct digest *asked, size_t *asked_count, struct schedul
     page_release(page);
 }
 
-void schedule_answer(struct schedule *schedule, const struct digest *key, bool known) {
+void schedule_answer(struct scheduler *schedule, const struct digest *key, bool known) {
     struct flight *flight = schedule_find(schedule, key);
     if (!flight || flight->state != FLIGHT_ASKED)
         return; /* its picture came meanwhile */
     if (known) {
         for (uint32_t i = 0; i < flight->place_count; i++)
-            mark_add(schedule, flight->places[i]);
+            schedule_mark(schedule, flight->places[i]);
         flight_remove(schedule, flight);
         return;
     }
@@ -255,7 +258,7 @@ static bool flight_suits(const struct flight *flight, uint64_t worker, uint32_t 
 }
 
 /* Towards the end every worker gets its share of what is left, so that all end together. */
-static uint32_t fair_room(const struct schedule *schedule, uint32_t room, uint32_t workers) {
+static uint32_t fair_room(const struct scheduler *schedule, uint32_t room, uint32_t workers) {
     uint64_t left = 0;
     if (room > schedule->max_batch)
         room = schedule->max_batch;
@@ -272,7 +275,7 @@ static uint32_t fair_room(const struct schedule *schedule, uint32_t room, uint32
     return share < room ? (uint32_t)share : room;
 }
 
-static uint32_t collect(struct flight *mates[LIMIT_BATCH], const struct schedule *schedule, uint64_t worker, uint32_t room,
+static uint32_t collect(struct flight *mates[LIMIT_BATCH], const struct scheduler *schedule, uint64_t worker, uint32_t room,
                         uint32_t workers) {
     uint32_t count = 0, looked = 0;
     for (struct flight *flight = schedule->ready_first; flight && count < room && looked < MATES_LIMIT;
@@ -282,7 +285,7 @@ static uint32_t collect(struct flight *mates[LIMIT_BATCH], const struct schedule
     return count;
 }
 
-struct lease *schedule_grant(struct schedule *schedule, uint64_t worker, uint32_t room, uint32_t workers, uint64_t now_ms) {
+struct lease *schedule_grant(struct scheduler *schedule, uint64_t worker, uint32_t room, uint32_t workers, uint64_t now_ms) {
     struct flight *mates[LIMIT_BATCH];
     uint32_t epoch = 0;
     room = fair_room(schedule, room, workers);
@@ -316,7 +319,7 @@ static void set_trouble(struct flight *flight, enum err code, const char *text) 
 }
 
 /* The flight has left its lease: it is ready again, or gone if nobody wants it. */
-static void flight_back(struct schedule *schedule, struct flight *flight) {
+static void flight_back(struct scheduler *schedule, struct flight *flight) {
     flight->lease = NULL;
     for (uint32_t p = 0; p < flight->place_count; p++)
         order_set_leased(flight->places[p].order, flight->places[p].index, false);
@@ -329,7 +332,7 @@ static void flight_back(struct schedule *schedule, struct flight *flight) {
         flight_remove(schedule, flight);
 }
 
-void schedule_return(struct schedule *schedule, struct lease *lease, enum err code, const char *text) {
+void schedule_return(struct scheduler *schedule, struct lease *lease, enum err code, const char *text) {
     while (lease->count) {
         struct flight *flight = lease->flights[lease->count - 1]; /* from behind: they come back in their order */
         lease_drop_flight(lease, flight);
@@ -340,7 +343,7 @@ void schedule_return(struct schedule *schedule, struct lease *lease, enum err co
     lease_end(&schedule->leases, lease);
 }
 
-void schedule_fail(struct schedule *schedule, struct lease *lease, const struct digest *key, enum err code,
+void schedule_fail(struct scheduler *schedule, struct lease *lease, const struct digest *key, enum err code,
                    const char *text) {
     struct flight *flight = schedule_find(schedule, key);
     if (!flight || flight->lease != lease || flight->committing)
@@ -350,7 +353,7 @@ void schedule_fail(struct schedule *schedule, struct lease *lease, const struct 
     if (flight->attempts >= ATTEMPTS_LIMIT) {
         for (uint32_t p = 0; p < flight->place_count; p++) {
             order_set_leased(flight->places[p].order, flight->places[p].index, false);
-            loss_add(schedule, flight->places[p], code, text);
+            schedule_lose(schedule, flight->places[p], code, text);
         }
         flight_remove(schedule, flight);
         return;
@@ -363,7 +366,7 @@ void schedule_fail(struct schedule *schedule, struct lease *lease, const struct 
 
 /* ---- commits -------------------------------------------------------------------------------------------------------- */
 
-void schedule_commit_begin(struct schedule *schedule, const struct digest *key) {
+void schedule_commit_begin(struct scheduler *schedule, const struct digest *key) {
     struct flight *flight = schedule_find(schedule, key);
     if (!flight)
         return;
@@ -374,7 +377,7 @@ void schedule_commit_begin(struct schedule *schedule, const struct digest *key) 
     }
 }
 
-void schedule_committed(struct schedule *schedule, const struct digest *key) {
+void schedule_committed(struct scheduler *schedule, const struct digest *key) {
     struct flight *flight = schedule_find(schedule, key);
     if (!flight)
         return;
@@ -382,12 +385,12 @@ void schedule_committed(struct schedule *schedule, const struct digest *key) {
         struct place place = flight->places[p];
         order_set_leased(place.order, place.index, false);
         if (order_job_state(place.order, place.index) != JOB_DONE)
-            mark_add(schedule, place); /* it came to the flight while the commit was under way */
+            schedule_mark(schedule, place); /* it came to the flight while the commit was under way */
     }
     flight_remove(schedule, flight);
 }
 
-void schedule_commit_failed(struct schedule *schedule, const struct digest *key) {
+void schedule_commit_failed(struct scheduler *schedule, const struct digest *key) {
     struct flight *flight = schedule_find(schedule, key);
     if (!flight)
         return;
@@ -413,7 +416,7 @@ static bool lease_is_wanted(const struct lease *lease) {
     return false;
 }
 
-static void drop_pending(struct schedule *schedule, const struct order *order) {
+static void drop_pending(struct scheduler *schedule, const struct order *order) {
     size_t kept = 0;
     for (size_t i = 0; i < schedule->mark_count; i++)
         if (schedule->marks[i].order != order)
@@ -428,7 +431,7 @@ static void drop_pending(struct schedule *schedule, const struct order *order) {
     schedule->loss_count = kept;
 }
 
-void schedule_drop_order(struct schedule *schedule, struct order *order,
+void schedule_drop_order(struct scheduler *schedule, struct order *order,
                          void (*revoke)(void *context, const struct lease *lease), void *context) {
     order_untake(order);
     drop_pending(schedule, order);

@@ -85,7 +85,7 @@ struct loss {
     char *text;
 };
 
-struct schedule {
+struct scheduler {
     struct queue *queue;   /* borrowed */
     struct bloom *bloom;   /* borrowed: keys that were perhaps committed */
     struct lease_table leases;
@@ -97,46 +97,50 @@ struct schedule {
     uint32_t page_size;
     uint32_t max_batch;
     struct place *marks;   /* [mark_count]: places whose key the ledger knew; to be made durable */
-    size_t mark_count;
+    size_t mark_count, mark_room;
     struct loss *losses;   /* [loss_count]: to be made durable */
     size_t loss_count;
 };
 
-void schedule_init(struct schedule *schedule, struct queue *queue, struct bloom *bloom, uint64_t first_lease,
+void schedule_init(struct scheduler *schedule, struct queue *queue, struct bloom *bloom, uint64_t first_lease,
                    uint32_t max_batch);
-void schedule_release(struct schedule *schedule);
+void schedule_release(struct scheduler *schedule);
 
 /* Are more ready jobs wanted than there are, and may there be some? `wanted` is what the workers ask for. */
-bool schedule_wants_page(const struct schedule *schedule, uint32_t wanted);
+bool schedule_wants_page(const struct scheduler *schedule, uint32_t wanted);
 /* Claim a page. False: none wanted, or none found in one turn's looking (schedule_wants_page then says whether to go on). */
-bool schedule_take_page(struct page *page, struct schedule *schedule, uint32_t wanted);
+bool schedule_take_page(struct page *page, struct scheduler *schedule, uint32_t wanted);
 /* The page, resolved. Keys the ledger must be asked about are appended to *asked (room for page->count). Empties the page. */
-void schedule_add_page(struct digest *asked, size_t *asked_count, struct schedule *schedule, struct page *page);
+void schedule_add_page(struct digest *asked, size_t *asked_count, struct scheduler *schedule, struct page *page);
 /* The ledger's answer about a key that was asked. */
-void schedule_answer(struct schedule *schedule, const struct digest *key, bool known);
+void schedule_answer(struct scheduler *schedule, const struct digest *key, bool known);
 
 /* Up to `room` jobs that share a batch for this worker; NULL: nothing now. `workers`: how many are there, to share a sweep's
  * tail evenly and to try a failed job elsewhere. */
-struct lease *schedule_grant(struct schedule *schedule, uint64_t worker, uint32_t room, uint32_t workers, uint64_t now_ms);
+struct lease *schedule_grant(struct scheduler *schedule, uint64_t worker, uint32_t room, uint32_t workers, uint64_t now_ms);
 
-struct flight *schedule_find(const struct schedule *schedule, const struct digest *key);
+/* A place is done since its key is known; it failed for good. Both become durable with the next commit. */
+void schedule_mark(struct scheduler *schedule, struct place place);
+void schedule_lose(struct scheduler *schedule, struct place place, enum err code, const char *text);
+
+struct flight *schedule_find(const struct scheduler *schedule, const struct digest *key);
 
 /* A valid picture of this key is here (whoever sent it), and on its way to the disk. */
-void schedule_commit_begin(struct schedule *schedule, const struct digest *key);
+void schedule_commit_begin(struct scheduler *schedule, const struct digest *key);
 /* It is durable, and the places that were committed with it are set done. Those that came later become marks. The lease ends
  * with its last flight. */
-void schedule_committed(struct schedule *schedule, const struct digest *key);
+void schedule_committed(struct scheduler *schedule, const struct digest *key);
 /* It is not: whoever has it may send it again. */
-void schedule_commit_failed(struct schedule *schedule, const struct digest *key);
+void schedule_commit_failed(struct scheduler *schedule, const struct digest *key);
 
 /* The job failed of itself: tried again, or lost for good after ATTEMPTS_LIMIT. Nothing happens if it is not in this lease. */
-void schedule_fail(struct schedule *schedule, struct lease *lease, const struct digest *key, enum err code, const char *text);
+void schedule_fail(struct scheduler *schedule, struct lease *lease, const struct digest *key, enum err code, const char *text);
 /* All jobs of the lease come back, at no charge; ends it. `text`: the trouble, or NULL. */
-void schedule_return(struct schedule *schedule, struct lease *lease, enum err code, const char *text);
+void schedule_return(struct scheduler *schedule, struct lease *lease, enum err code, const char *text);
 
 /* The sweep is cancelled: nobody wants its places any more. Leases that nobody wants at all are given to `revoke`, which
  * may not change the schedule, and are then ended. */
-void schedule_drop_order(struct schedule *schedule, struct order *order,
+void schedule_drop_order(struct scheduler *schedule, struct order *order,
                          void (*revoke)(void *context, const struct lease *lease), void *context);
 
 #endif
