@@ -66,7 +66,7 @@ enum schedule schedule_automatic(enum sampler sampler); /* A1111's choice */
 /* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS), case-insensitive; the value is that of its enum.
  * ERR_UNSUPPORTED for names that other programs have and this version lacks. */
 MUST_USE enum err catalog_name_parse(unsigned *value, enum field field, const char *text, struct error *error);
-/* Edits between two words, case ignored: for "the nearest known one is". */
+/* Edits (neighbours swapped count one) between two words, case ignored: for "the nearest known one is". */
 size_t word_distance(const char *a, const char *b);
 /* Case-insensitive; "DPM++ 2M Karras" gives both, otherwise *schedule is untouched. */
 MUST_USE enum err sampler_parse(enum sampler *sampler, enum schedule *schedule, const char *text, struct error *error);
