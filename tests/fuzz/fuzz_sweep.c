@@ -6,6 +6,16 @@
 #include "base/file.h"
 #include "proto/sweep.h"
 
+static char folder[] = "/tmp/seedfarm-fuzz-XXXXXX";
+
+static void model_drop(void)
+{
+    char *command = text_format("rm -rf '%s'", folder);
+    if (system(command) != 0)
+        abort();
+    free(command);
+}
+
 /* A model to be found, so that a good sweep goes all the way; made once. */
 static void model_once(void)
 {
@@ -15,10 +25,10 @@ static void model_once(void)
         {"vae/config.json", "{\"_class_name\": \"AutoencoderKL\", \"latent_channels\": 4, \"block_out_channels\": [1, 2, 3]}"},
         {"unet/m.safetensors", "u"}, {"vae/m.safetensors", "v"}, {"text_encoder/m.safetensors", "t"},
     };
-    static char folder[] = "/tmp/seedfarm-fuzz-XXXXXX";
     static int done;
     if (done++ || !mkdtemp(folder))
         return;
+    atexit(model_drop);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = text_format("%s/demo/%s", folder, files[i].name);
         char *parent = text_copy_size(path, (size_t)(path_name(path) - path));
