@@ -3,11 +3,15 @@
  *
  * Every byte of the header is foreign: checked once, here (FACTS section D: bounds, no holes, no overlaps, no duplicate
  * keys, known dtypes, shape times width == length), against named limits. Pickles are never opened.
+ *
+ * Model files are immutable while they are open: a mapped file that somebody cuts short is a SIGBUS at the next read.
+ * Who replaces a model renames a new file over the old one, and the old one stays whole until it is closed.
  */
 #ifndef PIPELINE_WEIGHTS_WEIGHTS_H
 #define PIPELINE_WEIGHTS_WEIGHTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +19,7 @@
 #include "pipeline/backend/backend.h"
 
 enum { SAFETENSORS_HEADER_LIMIT = 100000000, SAFETENSORS_TENSOR_LIMIT = 200000, SAFETENSORS_DIMS_LIMIT = 8 };
+enum { COMPONENT_CONFIG_LIMIT = 1 << 20, COMPONENT_INDEX_LIMIT = 64 << 20, COMPONENT_SHARD_LIMIT = 1000 };
 
 struct safetensors; /* one open file: mapped, read-only, immutable */
 
@@ -27,6 +32,9 @@ size_t safetensors_count(const struct safetensors *file);
 const char *safetensors_name(const struct safetensors *file, size_t index); /* sorted by name */
 /* ERR_NOT_FOUND if absent, ERR_UNSUPPORTED if its dtype is not one of F32, F16, BF16 or it has more than 4 dims. */
 MUST_USE enum err safetensors_find(struct weight_view *view, const struct safetensors *file, const char *name,
+                                   struct error *error);
+/* As safetensors_find, for any tensor whose dtype enum dtype names: traces and recorded goldens also hold I32 and U8. */
+MUST_USE enum err safetensors_view(struct weight_view *view, const struct safetensors *file, const char *name,
                                    struct error *error);
 
 /* Write a file of named tensors (traces, tests). Tensors are laid out in the given order, 8-aligned header. */
@@ -42,8 +50,12 @@ MUST_USE enum err safetensors_write(const char *path, const struct safetensors_e
 
 /*
  * One component of a model ("unet", "vae", "text_encoder"): its config and its tensors, wherever the layout keeps them.
- * Accepts diffusion_pytorch_model.safetensors or model.safetensors, the ".fp16" variants, and sharded files with
- * index (".safetensors.index.json").
+ * Accepts diffusion_pytorch_model.safetensors or model.safetensors, sharded files with an index
+ * (".safetensors.index.json"), and where none of these is there the ".fp16" variants of each. A folder that holds only
+ * pickles (.bin, .ckpt, .pt, .pth) is ERR_UNSUPPORTED, and the sentence says how to convert it.
+ *
+ * Names that begin with "text_model." are found with or without that prefix: transformers wrote it up to version 4.
+ * Used-marks make a component a thing of one thread until its model is loaded.
  */
 struct component;
 MUST_USE enum err component_open(struct component **component, const char *model_folder, const char *name,

@@ -1,0 +1,145 @@
+/*
+ * op.h - inside of the backends: recorded ops, planned values, and what a device implements.
+ *
+ * Only files of this folder include it. program.c and plan.c know no device; a device knows `struct backend_ops` and
+ * reads a finished program through program_data().
+ */
+#ifndef PIPELINE_BACKEND_OP_H
+#define PIPELINE_BACKEND_OP_H
+
+#include <assert.h>
+
+#include "pipeline/backend/backend.h"
+
+/* ---- ops -------------------------------------------------------------------------------------------------------- */
+
+/* Behind each kind: which inputs and outputs it has, by place in `in` and `out`. */
+enum op_kind {
+    OP_EMBED,        /* in: ids; weight: tokens, bias: positions */
+    OP_LINEAR,       /* in: x, residual */
+    OP_CONV,         /* in: x, residual, vector */
+    OP_GROUP_NORM,   /* in: x; weight: gamma, bias: beta */
+    OP_LAYER_NORM,   /* in: x; weight: gamma, bias: beta */
+    OP_ATTENTION,    /* in: q, k, v, kv_index */
+    OP_CONCAT,       /* in: a, b */
+    OP_SCALE,        /* in: x */
+    OP_TIMESTEP,     /* in: table, counter */
+    OP_LATENT_INPUT, /* in: latent, table, counter */
+    OP_UPDATE,       /* in: prediction, cfg, noise, table; out, in place: latent, history, counter */
+    OP_PIXELS,       /* in: image; out: pixels, unit, bad */
+    OP_COPY,         /* in: x */
+    OP_KINDS
+};
+
+enum { OP_INPUTS = 4, OP_OUTPUTS = 3 };
+
+struct op {
+    enum op_kind kind;
+    struct tensor in[OP_INPUTS];   /* TENSOR_NONE where there is none */
+    struct tensor out[OP_OUTPUTS];
+    const struct weight *weight;
+    const struct weight *bias; /* or NULL */
+    enum activation activation;
+    struct conv_options conv;
+    uint32_t groups;
+    uint32_t heads;
+    float number; /* epsilon, factor or frequency shift */
+    bool flag;    /* silu, causal or flip_sin_to_cos */
+    uint32_t workspace; /* value that holds the device's notes while this op runs; UINT32_MAX: none */
+};
+
+static inline bool tensor_exists(struct tensor tensor) {
+    return tensor.id != UINT32_MAX;
+}
+static inline size_t tensor_rows(struct tensor tensor) {
+    return (size_t)tensor.n * tensor.h * tensor.w;
+}
+
+/* ---- programs --------------------------------------------------------------------------------------------------- */
+
+/* Memory behind tensors: bound to a buffer, or a place in the scratch while ops first..last run. */
+struct value {
+    struct buffer *buffer; /* NULL: scratch */
+    size_t offset;         /* bytes */
+    size_t size;
+    uint32_t first, last;
+};
+
+struct program {
+    struct backend *backend;
+    struct op *ops;
+    size_t op_count;
+    struct value *values;
+    size_t value_count;
+    struct buffer *scratch; /* borrowed */
+    size_t scratch_size;
+    bool finished;
+};
+
+/* Place all scratch values so that none overlap while both live; returns bytes needed (plan.c). */
+size_t plan_memory(struct value *values, size_t count);
+
+/* First byte of a tensor on the device. */
+void *program_data(const struct program *program, struct tensor tensor);
+/* The device's notes of an op, NULL where it asked for none. */
+void *program_workspace(const struct program *program, const struct op *op);
+
+/* ---- devices ---------------------------------------------------------------------------------------------------- */
+
+struct weight {
+    struct backend *backend;
+    enum weight_use use;
+    uint32_t rows;       /* N, Cout, length of a vector, rows of a table */
+    uint32_t columns;    /* elements a row: K, Cin*kh*kw, 1, D */
+    uint32_t kh, kw, cin; /* of a convolution; linear: 1, 1, K */
+    size_t bytes;
+    void *data; /* the device's own layout */
+};
+
+struct buffer {
+    struct backend *backend;
+    size_t size;
+    void *data;
+};
+
+struct backend_ops {
+    void (*destroy)(struct backend *backend);
+    enum err (*memory_create)(void **data, struct backend *backend, size_t size, struct error *error);
+    void (*memory_destroy)(struct backend *backend, void *data, size_t size);
+    void (*upload)(struct backend *backend, void *data, const void *host, size_t size);
+    void (*download)(struct backend *backend, void *host, const void *data, size_t size);
+    /* Fill data and bytes of `weight` from its parameter in plain form, f32 [rows,columns] in the file's order (not
+     * kept). */
+    enum err (*weight_prepare)(struct weight *weight, const float *plain, struct error *error);
+    size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
+    void (*run)(const struct program *program);
+    void (*wait)(struct backend *backend);
+};
+
+/* Devices embed it as their first member. */
+struct backend {
+    const struct backend_ops *ops;
+    const char *class_name;
+    uint32_t threads;
+};
+
+MUST_USE enum err reference_create(struct backend **backend, struct error *error);
+MUST_USE enum err cpu_create(struct backend **backend, uint32_t threads, struct error *error);
+/* The same with the kernels of a named class ("cpu generic"), so that tests reach them all on one machine.
+ * ERR_UNSUPPORTED where this machine cannot run them. */
+MUST_USE enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads,
+                                   struct error *error);
+
+/* Memory of the host, 64-byte aligned, for the two devices that compute there. */
+MUST_USE enum err host_memory_create(void **data, struct backend *backend, size_t size, struct error *error);
+void host_memory_destroy(struct backend *backend, void *data, size_t size);
+void host_upload(struct backend *backend, void *data, const void *host, size_t size);
+void host_download(struct backend *backend, void *host, const void *data, size_t size);
+
+/* Ops that take no time and are the same plain code on both (host_ops.c): everything from OP_EMBED that is not
+ * LINEAR, CONV, a norm or ATTENTION. Returns false for those. */
+bool host_execute(const struct program *program, const struct op *op);
+/* Rows first_row.. of a concatenation, for a device that shares it out. */
+void host_concat(const struct program *program, const struct op *op, size_t first_row, size_t rows);
+
+#endif
