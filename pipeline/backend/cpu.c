@@ -3,6 +3,7 @@
  * and hands them to the pool.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct cpu {
     struct pool *pool;
     char *scratch; /* of all threads */
     size_t scratch_step;
+    atomic_bool running; /* one program at a time: threads and scratch are shared */
 };
 
 static const struct cpu *cpu_of(const struct backend *backend) {
@@ -360,6 +362,8 @@ static size_t workspace(const struct backend *backend, const struct op *op) {
 
 static void run(const struct program *program) {
     struct cpu *cpu = (struct cpu *)program->backend;
+    bool was_running = atomic_exchange(&cpu->running, true);
+    assert(!was_running);
     for (size_t i = 0; i < program->op_count; i++) {
         const struct op *op = &program->ops[i];
         if (op->kind == OP_LINEAR) {
@@ -379,6 +383,7 @@ static void run(const struct program *program) {
             assert(done);
         }
     }
+    atomic_store(&cpu->running, false);
 }
 
 static void wait_nothing(struct backend *backend) {
