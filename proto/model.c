@@ -230,7 +230,8 @@ enum err model_facts_read(struct model_facts *facts, const char *folder, struct 
     if (code == ERR_OK)
         code = model_facts_parse(&read, &index, &unet, &vae, error);
     if (code != ERR_OK) {
-        error_prefix(error, "model %s", folder);
+        if (error)
+            error_prefix(error, "model %s", folder);
         goto done;
     }
     code = manifest_of_folder(&manifest, folder, error);

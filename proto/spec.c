@@ -37,6 +37,14 @@ void spec_copy(struct spec *to, const struct spec *from)
     *to = copy;
 }
 
+/* error_prefix for an error that nobody may want to read. */
+static enum err within(struct error *error, enum err code, const char *what)
+{
+    if (error)
+        error_prefix(error, "%s", what);
+    return code;
+}
+
 /* ---- fields from texts -------------------------------------------------------------------------------------------- */
 
 static enum err u64_parse(uint64_t *value, const char *text, const struct field_info *info, struct error *error)
@@ -113,7 +121,7 @@ static enum err decimal_field(struct decimal *decimal, const char *text, const s
     struct decimal read, minimum, maximum;
     enum err code = decimal_parse(&read, text, error);
     if (code != ERR_OK)
-        return error_prefix(error, "%s", info->name);
+        return within(error, code, info->name);
     bool known = decimal_parse(&minimum, info->minimum, NULL) == ERR_OK && decimal_parse(&maximum, info->maximum, NULL) == ERR_OK;
     assert(known);
     if (decimal_compare(read, minimum) < 0 || decimal_compare(read, maximum) > 0)
@@ -335,12 +343,12 @@ static enum err spec_read(struct spec *spec, const json_t *object, struct error 
         }
         enum err code = catalog_find(&field, key, error);
         if (code != ERR_OK)
-            return error_prefix(error, "job");
+            return within(error, code, "job");
         if (!json_is_string(value))
             return error_set(error, ERR_INVALID, "job: \"%s\" wants a text", key);
         code = spec_set(spec, field, json_string_value(value), error);
         if (code != ERR_OK)
-            return error_prefix(error, "job");
+            return within(error, code, "job");
     }
     return spec_check(spec, error);
 }

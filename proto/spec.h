@@ -60,7 +60,8 @@ struct digest spec_key(const struct spec *spec);
 /* Does rng `cpu` fold this seed onto another one? It looks at the low 32 bits only (seed 2^32 draws what seed 0 draws), so a
  * command line may want to warn. */
 bool spec_seed_folds(const struct spec *spec);
-/* From canonical bytes; anything else, unsorted or unknown keys included, is refused. */
+/* From canonical bytes; anything else, unsorted or unknown keys included, is refused. *spec is an output: what it held before
+ * is not released. */
 MUST_USE enum err spec_parse(struct spec *spec, const void *data, size_t size, struct error *error);
 
 /* May these two be drawn in one batch? (same model, size, steps, sampler, schedule, clip skip, numerics, guided or not) */

@@ -111,6 +111,7 @@ static void linear(struct cpu *cpu, const struct program *program, const struct 
                       .k = op->in[0].c,
                       .columns = op->out[0].c,
                       .weight = op->weight->data,
+                      .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .activation = op->activation,
                       .residual = input_data(program, op->in[1]),
@@ -140,6 +141,7 @@ static void conv(struct cpu *cpu, const struct program *program, const struct op
                       .k = op->weight->columns,
                       .columns = out.c,
                       .weight = op->weight->data,
+                      .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .vector = input_data(program, op->in[2]),
                       .vector_step = op->in[2].n == 1 ? 0 : out.c,
@@ -302,6 +304,28 @@ static void attention(struct cpu *cpu, const struct program *program, const stru
     pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.parts);
 }
 
+/* ---- concatenation ---------------------------------------------------------------------------------------------- */
+
+struct concat_run {
+    const struct program *program;
+    const struct op *op;
+};
+enum { CONCAT_ROWS = 128 };
+
+static void concat_task(void *context, uint32_t task, uint32_t thread) {
+    const struct concat_run *run = context;
+    (void)thread;
+    size_t first = (size_t)task * CONCAT_ROWS, left = tensor_rows(run->op->out[0]) - first;
+    host_concat(run->program, run->op, first, left < CONCAT_ROWS ? left : CONCAT_ROWS);
+}
+
+static void concat(struct cpu *cpu, const struct program *program, const struct op *op) {
+    struct concat_run run = { program, op };
+    size_t tasks = (tensor_rows(op->out[0]) + CONCAT_ROWS - 1) / CONCAT_ROWS;
+    assert(tasks <= UINT32_MAX);
+    pool_run(cpu->pool, concat_task, &run, (uint32_t)tasks);
+}
+
 /* ---- the device ------------------------------------------------------------------------------------------------- */
 
 static enum err prepare(struct weight *weight, const float *plain, struct error *error) {
@@ -348,6 +372,8 @@ static void run(const struct program *program) {
             layer_norm(cpu, program, op);
         } else if (op->kind == OP_ATTENTION) {
             attention(cpu, program, op);
+        } else if (op->kind == OP_CONCAT) {
+            concat(cpu, program, op);
         } else {
             bool done = host_execute(program, op);
             assert(done);

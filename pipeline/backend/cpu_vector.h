@@ -121,25 +121,38 @@ INLINE void vec_store_upto(float *to, vec x, size_t count) {
     }
 }
 
+/* Lanes of (a, b): for blocks of `step` lanes, the even blocks of both, or the odd ones. */
+#define SHUFFLE_EVEN(j, step) ((j) & (step) ? LANES + (j) - (step) : (j))
+#define SHUFFLE_ODD(j, step) ((j) & (step) ? LANES + (j) : (j) + (step))
+#define SHUFFLE_4(which, j, step) which(j, step), which(j + 1, step), which(j + 2, step), which(j + 3, step)
+#if defined(__AVX512F__)
+#define SHUFFLE(which, step)                                                                                           \
+    ((vec_int){ SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step), SHUFFLE_4(which, 8, step),                       \
+                SHUFFLE_4(which, 12, step) })
+#elif defined(__AVX2__) && defined(__FMA__)
+#define SHUFFLE(which, step) ((vec_int){ SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step) })
+#else
+#define SHUFFLE(which, step) ((vec_int){ SHUFFLE_4(which, 0, step) })
+#endif
+#define TRANSPOSE_STEP(x, step)                                                                                        \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {                                                         \
+        if ((i & (step)) == 0) {                                                                                       \
+            vec a = x[i], b = x[(i + (step)) % LANES];                                                                 \
+            x[i] = __builtin_shuffle(a, b, SHUFFLE(SHUFFLE_EVEN, step));                                               \
+            x[(i + (step)) % LANES] = __builtin_shuffle(a, b, SHUFFLE(SHUFFLE_ODD, step));                             \
+        }                                                                                                              \
+    }
+
 /* Lane j of vector i changes places with lane i of vector j. */
 INLINE void vec_transpose(vec x[LANES]) {
-#pragma GCC unroll 4
-    for (int step = 1; step < LANES; step *= 2) {
-        vec_int low, high;
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++) {
-            low[j] = j & step ? LANES + j - step : j;
-            high[j] = j & step ? LANES + j : j + step;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            if ((i & step) == 0) {
-                vec a = x[i], b = x[i + step];
-                x[i] = __builtin_shuffle(a, b, low);
-                x[i + step] = __builtin_shuffle(a, b, high);
-            }
-        }
-    }
+    TRANSPOSE_STEP(x, 1)
+    TRANSPOSE_STEP(x, 2)
+#if defined(__AVX2__)
+    TRANSPOSE_STEP(x, 4)
+#endif
+#if defined(__AVX512F__)
+    TRANSPOSE_STEP(x, 8)
+#endif
 }
 
 INLINE void floats_copy(float *to, const float *from, size_t count) {
