@@ -1,6 +1,6 @@
 """Steps 2 to 7 of the recipe, one stage a call: vocab, vae, clip, latents, unet, decoder, in this order.
 
-Run it in the folder that holds data_images.npy and data_captions.json, which dataset.py makes. README.md lists the steps.
+Run it in the folder that holds data_images.npy and data_captions.json, made by dataset.py. README.md lists the steps.
 """
 import argparse
 
