@@ -27,8 +27,9 @@ static enum err count_check(uint64_t count_less_one, const char *name, struct er
 {
     if (count_less_one < LIMIT_SWEEP_JOBS)
         return ERR_OK;
-    return error_set(error, ERR_LIMIT, "%s: want at most %llu values in a range, have %llu or more", name,
-                     (unsigned long long)LIMIT_SWEEP_JOBS, (unsigned long long)count_less_one);
+    return error_set(error, ERR_LIMIT, "%s: want at most %llu values in a range, have %s%llu", name,
+                     (unsigned long long)LIMIT_SWEEP_JOBS, count_less_one == UINT64_MAX ? "more than " : "",
+                     (unsigned long long)(count_less_one == UINT64_MAX ? UINT64_MAX : count_less_one + 1));
 }
 
 static enum err seed_range(struct axis *axis, const char *from, const char *to, const char *step, struct error *error)

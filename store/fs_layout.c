@@ -18,25 +18,33 @@
 
 enum { MARKER_LIMIT = 256, HOLDER_SIZE = 320 };
 
-/* The first entry of an unmarked folder that a beginning store would not have put there itself; NULL: none. */
+/* What a folder may hold and still become a store: what a beginning store itself puts there, and what a farm that runs in
+ * the folder (logs, socket, workers' caches, ledger) may have put there first. */
+static bool belongs(const char *name) {
+    static const char *const ours[] = { FS_MARKER ".", "coordinator.", "worker", "farm.", "ledger" };
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, FS_LOCK) == 0)
+        return true;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (strncmp(name, ours[i], strlen(ours[i])) == 0)
+            return true;
+    return false;
+}
+
+/* The first entry of an unmarked folder that does not belong there; NULL: none. */
 static enum err first_stranger(char **stranger, const char *where, struct error *error) {
     DIR *folder = opendir(where);
     const struct dirent *entry;
     if (!folder)
         return error_errno(error, "store %s", where);
     *stranger = NULL;
-    while (!*stranger && (entry = readdir(folder))) {
-        const char *name = entry->d_name;
-        bool ours = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, FS_LOCK) == 0 ||
-                    strncmp(name, FS_MARKER ".", strlen(FS_MARKER ".")) == 0;
-        if (!ours)
-            *stranger = text_copy(name);
-    }
+    while (!*stranger && (entry = readdir(folder)))
+        if (!belongs(entry->d_name))
+            *stranger = text_copy(entry->d_name);
     closedir(folder);
     return ERR_OK;
 }
 
-/* *fresh: the folder is empty and may become a store. */
+/* *fresh: the folder holds no store yet and may become one. */
 static enum err layout_check(bool *fresh, const char *where, struct error *error) {
     struct bytes version = BYTES_INIT;
     char *marker = path_join(where, FS_MARKER), *stranger = NULL;

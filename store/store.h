@@ -19,7 +19,8 @@ struct store;
 
 /* "mem:" for one in memory (tests), else a folder, made if missing. The folder is locked by the process that holds it open
  * for writing (flock on DIR/lock, with pid and host written in it): a second one is refused by name. DIR/seedfarm-store
- * holds the version of the layout; a folder that holds other things and no such file is refused, untouched. */
+ * holds the version of the layout; a folder that holds other things and no such file is refused, untouched (a farm's own
+ * files, coordinator.* worker* farm.* ledger*, may be there first). */
 MUST_USE enum err store_open(struct store **store, const char *where, struct error *error);
 /* Reading only, no lock: command-line tools beside a running farm. Never changes the folder: puts are ERR_INVALID, and a
  * damaged object is named but stays where it is. ERR_NOT_FOUND where there is no store. */

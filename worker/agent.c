@@ -23,10 +23,13 @@ enum {
     SILENCE_LEAST_MS = 10000, /* an acknowledgement may wait for a slow disk */
     DRAIN_MS = 5000,
     LOCK_WAIT_MS = 3000,      /* a predecessor that was just killed may still be going */
-    NEARLY_MS = 1000,         /* a lease that ends within this is the time to ask for the next */
+    NEARLY_MS = 1000,         /* a lease that ends within this: time to ask for the next */
+    NEARLY_MOST_MS = 15000,   /* slow ones: in their last quarter, as early as this */
     MESSAGES_A_TURN = 64,
     IDLE_MS = 1000
 };
+
+#define NEARLY_SHARE 0.75
 
 enum presence {
     AWAY,     /* no coordinator, or it does not want us now: hello at next_hello_ms */
@@ -297,12 +300,18 @@ static void drop_leases(struct agent *agent) {
     }
 }
 
-/* Will this lease soon be done, so that another should be asked for? Earlier would take jobs from idle workers. */
-static bool nearly_done(struct agent *agent, const struct lease *lease) {
+/* Will this lease soon be done, so that another should be asked for? Earlier would take jobs from idle workers, and a lease
+ * that waits long runs out. */
+static bool nearly_done(struct agent *agent, const struct lease *lease, uint64_t now_ms) {
     struct lease_progress progress = lease_get_progress(lease);
-    uint32_t job_ms = workshop_job_ms(agent->workshop);
-    double left = progress.phase >= PHASE_TEXT && progress.steps ? 1.0 - (double)progress.step / progress.steps : 1.0;
-    return left <= 0.25 || (double)job_ms * left * (double)lease->count <= NEARLY_MS;
+    uint64_t begin_ms = atomic_load(&lease->begin_ms);
+    double total_ms = (double)workshop_job_ms(agent->workshop) * (double)lease->count, done = 0;
+    if (begin_ms && progress.steps && progress.step) {
+        done = (double)progress.step / progress.steps;
+        total_ms = (double)(now_ms - begin_ms) / done;
+    }
+    double left_ms = total_ms * (1 - done);
+    return left_ms <= NEARLY_MS || (done >= NEARLY_SHARE && left_ms <= NEARLY_MOST_MS);
 }
 
 static bool wants_lease(struct agent *agent, uint64_t now_ms) {
@@ -316,7 +325,7 @@ static bool wants_lease(struct agent *agent, uint64_t now_ms) {
         if (agent->leases[i]->ended || atomic_load(&agent->leases[i]->cancelled))
             continue;
         undone++;
-        nearly = nearly_done(agent, agent->leases[i]);
+        nearly = nearly_done(agent, agent->leases[i], now_ms);
     }
     return undone == 0 || (undone == 1 && nearly);
 }

@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "proto/link.h"
 #include "worker/agent.h"
@@ -37,6 +38,8 @@ static const char help[] =
     "  --cache-bytes BYTES  bound of the models in the cache (default: 64G)\n"
     "  --name NAME          unique on the farm (default: HOST-DEVICE)\n"
     "  --log FILE           log there instead of on stderr; a JSON line an event\n"
+    "  --config FILE        a JSON object of these options: {\"coordinator\": \"ipc:///run/farm.sock\", \"threads\": 4};\n"
+    "                       what the command line says goes before it\n"
     "  --no-supervisor      no process of its own for the device: for service managers that restart it themselves\n"
     "  --version, --help\n"
     "\n"
@@ -48,8 +51,11 @@ static const char help[] =
     "  seedfarm-worker --coordinator tcp://127.0.0.1:7000 --threads 8 --models /srv/models --cache /var/cache/seedfarm\n"
     "  SEEDFARM_COORDINATOR=tcp://127.0.0.1:7000 seedfarm-worker --device all --memory 16G\n";
 
+enum { CONFIG_LIMIT = 1 << 20 };
+
 struct settings {
-    const char *coordinator, *device, *cache, *models, *name, *log;
+    const char *coordinator, *device, *cache, *models, *name, *log, *config;
+    json_t *config_json; /* owned; the texts above may be its */
     uint32_t threads, batch;
     uint64_t memory_bytes, cache_bytes;
     bool alone; /* --no-supervisor */
@@ -57,7 +63,7 @@ struct settings {
 
 enum option_id {
     OPTION_COORDINATOR = 1000, OPTION_DEVICE, OPTION_THREADS, OPTION_BATCH, OPTION_MEMORY, OPTION_MODELS, OPTION_CACHE,
-    OPTION_CACHE_BYTES, OPTION_NAME, OPTION_LOG, OPTION_ALONE, OPTION_VERSION, OPTION_HELP
+    OPTION_CACHE_BYTES, OPTION_NAME, OPTION_LOG, OPTION_CONFIG, OPTION_ALONE, OPTION_VERSION, OPTION_HELP
 };
 
 static const struct option long_options[] = {
@@ -71,6 +77,7 @@ static const struct option long_options[] = {
     { "cache-bytes", required_argument, NULL, OPTION_CACHE_BYTES },
     { "name", required_argument, NULL, OPTION_NAME },
     { "log", required_argument, NULL, OPTION_LOG },
+    { "config", required_argument, NULL, OPTION_CONFIG },
     { "no-supervisor", no_argument, NULL, OPTION_ALONE },
     { "version", no_argument, NULL, OPTION_VERSION },
     { "help", no_argument, NULL, OPTION_HELP },
@@ -111,6 +118,7 @@ static enum err take_option(struct settings *settings, int id, const char *value
     case OPTION_CACHE: settings->cache = value; break;
     case OPTION_NAME: settings->name = value; break;
     case OPTION_LOG: settings->log = value; break;
+    case OPTION_CONFIG: settings->config = value; break;
     case OPTION_ALONE: settings->alone = true; break;
     case OPTION_THREADS:
         err = parse_number(&number, "threads", value, 1, 1024, false, error);
@@ -251,9 +259,10 @@ done:
 /* ---- main ----------------------------------------------------------------------------------------------------------- */
 
 /* ERR_CANCELLED: help or version was asked for and given. */
-static enum err read_arguments(struct settings *settings, int argc, char **argv, struct error *error) {
+static enum err read_flags(struct settings *settings, int argc, char **argv, struct error *error) {
     enum err err = ERR_OK;
     opterr = 0;
+    optind = 1;
     for (int id; !err && (id = getopt_long(argc, argv, "", long_options, NULL)) != -1; ) {
         if (id == OPTION_HELP)
             fputs(help, stdout);
@@ -268,6 +277,50 @@ static enum err read_arguments(struct settings *settings, int argc, char **argv,
     }
     if (!err && optind < argc)
         err = error_set(error, ERR_INVALID, "%s: want options only (see --help)", argv[optind]);
+    return err;
+}
+
+/* One member of the config file. Numbers may be written as numbers or as texts. */
+static enum err take_member(struct settings *settings, const char *key, const json_t *value, struct error *error) {
+    const struct option *option = long_options;
+    while (option->name && strcmp(option->name, key) != 0)
+        option++;
+    if (!option->name || option->has_arg == no_argument || option->val == OPTION_CONFIG)
+        return error_set(error, ERR_INVALID, "%s: unknown option \"%s\" (see --help)", settings->config, key);
+    if (json_is_string(value))
+        return take_option(settings, option->val, json_string_value(value), error);
+    if (!json_is_integer(value))
+        return error_set(error, ERR_INVALID, "%s: %s: want a text or a whole number", settings->config, key);
+    char *number = text_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    enum err err = take_option(settings, option->val, number, error);
+    free(number);
+    return err;
+}
+
+static enum err read_config(struct settings *settings, struct error *error) {
+    const char *key;
+    json_t *value;
+    enum err err = json_read_file(&settings->config_json, settings->config, CONFIG_LIMIT, error);
+    if (!err && !json_is_object(settings->config_json))
+        err = error_set(error, ERR_INVALID, "%s: want a JSON object of options", settings->config);
+    if (err)
+        return err;
+    json_object_foreach(settings->config_json, key, value) {
+        err = take_member(settings, key, value, error);
+        if (err)
+            return err;
+    }
+    return ERR_OK;
+}
+
+/* Flags, then the config file, then the flags once more: they go before it. */
+static enum err read_arguments(struct settings *settings, int argc, char **argv, struct error *error) {
+    enum err err = read_flags(settings, argc, argv, error);
+    if (!err && settings->config) {
+        err = read_config(settings, error);
+        if (!err)
+            err = read_flags(settings, argc, argv, error);
+    }
     return err ? err : check_settings(settings, error);
 }
 
@@ -287,15 +340,20 @@ int main(int argc, char **argv) {
     int status = 0;
     signal(SIGPIPE, SIG_IGN); /* a log nobody reads is no reason to die */
     enum err err = read_arguments(&settings, argc, argv, &error);
-    if (err == ERR_CANCELLED)
-        return 0;
+    if (err == ERR_CANCELLED) {
+        err = ERR_OK;
+        goto done;
+    }
     if (!err)
         err = open_log(&settings, &error);
     if (!err)
         err = settings.alone ? run_device(&settings, &error) : supervise(&status, &settings, argc, argv, &error);
-    if (!err)
-        return status;
-    log_event(LOG_ERROR, "worker-failed", "code", err_name(err), "why", error.message, NULL);
-    fprintf(stderr, "seedfarm-worker: %s\n", error.message);
-    return err == ERR_UNSUPPORTED ? 2 : err_exit_status(err);
+    if (err) {
+        log_event(LOG_ERROR, "worker-failed", "code", err_name(err), "why", error.message, NULL);
+        fprintf(stderr, "seedfarm-worker: %s\n", error.message);
+        status = err == ERR_UNSUPPORTED ? 2 : err_exit_status(err);
+    }
+done:
+    json_decref(settings.config_json);
+    return status;
 }

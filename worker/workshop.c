@@ -338,6 +338,7 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
 static void render_lease(struct workshop *workshop, struct lease *lease) {
     struct stage stage = { workshop, lease, 0, 0 };
     size_t picked[LIMIT_BATCH];
+    atomic_store(&lease->begin_ms, clock_monotonic_ms());
     size_t count = pick_jobs(picked, workshop, lease);
     post_wake(workshop->options.post);
     for (size_t at = 0; at < count; ) {

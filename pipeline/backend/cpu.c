@@ -3,6 +3,7 @@
  * and hands them to the pool.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct cpu {
     struct pool *pool;
     char *scratch; /* of all threads */
     size_t scratch_step;
+    atomic_bool running; /* one program at a time: threads and scratch are shared */
 };
 
 static const struct cpu *cpu_of(const struct backend *backend) {
@@ -111,6 +113,7 @@ static void linear(struct cpu *cpu, const struct program *program, const struct 
                       .k = op->in[0].c,
                       .columns = op->out[0].c,
                       .weight = op->weight->data,
+                      .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .activation = op->activation,
                       .residual = input_data(program, op->in[1]),
@@ -140,6 +143,7 @@ static void conv(struct cpu *cpu, const struct program *program, const struct op
                       .k = op->weight->columns,
                       .columns = out.c,
                       .weight = op->weight->data,
+                      .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .vector = input_data(program, op->in[2]),
                       .vector_step = op->in[2].n == 1 ? 0 : out.c,
@@ -358,6 +362,8 @@ static size_t workspace(const struct backend *backend, const struct op *op) {
 
 static void run(const struct program *program) {
     struct cpu *cpu = (struct cpu *)program->backend;
+    bool was_running = atomic_exchange(&cpu->running, true);
+    assert(!was_running);
     for (size_t i = 0; i < program->op_count; i++) {
         const struct op *op = &program->ops[i];
         if (op->kind == OP_LINEAR) {
@@ -377,6 +383,7 @@ static void run(const struct program *program) {
             assert(done);
         }
     }
+    atomic_store(&cpu->running, false);
 }
 
 static void wait_nothing(struct backend *backend) {

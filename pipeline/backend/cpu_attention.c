@@ -37,19 +37,27 @@ size_t KERNEL(attention_scratch)(uint32_t depth) {
     return sizeof(struct attention_scratch) + 2 * ATTENTION_TILES * depth_padded(depth) * PANEL * sizeof(float);
 }
 
-static __attribute__((noinline)) void product_scores(uint32_t rows, float *c, const float *a, const float *b,
-                                                     size_t count, enum product_end end) {
-    PRODUCT_SWITCH(rows, c, PANEL, a, A_ROW, 1, b, count, NULL, end, NULL)
+static __attribute__((noinline)) void product_scores(uint32_t rows, bool narrow, float *c, const float *a,
+                                                     const float *b, size_t count, enum product_end end) {
+    if (narrow) {
+        PRODUCT_SWITCH(rows, 1, c, PANEL, a, A_ROW, 1, b, count, NULL, end, b)
+    } else {
+        PRODUCT_SWITCH(rows, 2, c, PANEL, a, A_ROW, 1, b, count, NULL, end, b)
+    }
 }
 
-static __attribute__((noinline)) void product_values(uint32_t rows, float *c, const float *a, size_t a_k,
+static __attribute__((noinline)) void product_values(uint32_t rows, bool narrow, float *c, const float *a, size_t a_k,
                                                      const float *b, size_t count, const float *scale) {
-    PRODUCT_SWITCH(rows, c, PANEL, a, 1, a_k, b, count, NULL, PRODUCT_SCALE, scale)
+    if (narrow) {
+        PRODUCT_SWITCH(rows, 1, c, PANEL, a, 1, a_k, b, count, NULL, PRODUCT_SCALE, scale)
+    } else {
+        PRODUCT_SWITCH(rows, 2, c, PANEL, a, 1, a_k, b, count, NULL, PRODUCT_SCALE, scale)
+    }
 }
 
 /* scores[key][query] of `count` keys; a deep head goes through the product part by part. */
-static void scores_of(struct attention_scratch *s, const float *q, const float *k, size_t k_row, uint32_t count,
-                      uint32_t depth, bool k_is_there) {
+static void scores_of(struct attention_scratch *s, const struct attention_tile *tile, const float *k, size_t k_row,
+                      uint32_t count, uint32_t depth, bool k_is_there) {
     for (uint32_t first = 0; first < depth; first += BLOCK_K) {
         uint32_t part = depth - first < BLOCK_K ? depth - first : BLOCK_K;
         for (uint32_t t = 0; t < count && !k_is_there; t++) {
@@ -57,8 +65,8 @@ static void scores_of(struct attention_scratch *s, const float *q, const float *
         }
         for (uint32_t t = 0, take; t < count; t += take) {
             take = tile_rows(count - t);
-            product_scores(take, s->scores + t * PANEL, s->k + (size_t)t * A_ROW, q + (size_t)first * PANEL, part,
-                           first == 0 ? PRODUCT_STORE : PRODUCT_ADD);
+            product_scores(take, tile->count <= LANES, s->scores + t * PANEL, s->k + (size_t)t * A_ROW,
+                           tile->q + (size_t)first * PANEL, part, first == 0 ? PRODUCT_STORE : PRODUCT_ADD);
         }
     }
 }
@@ -81,26 +89,25 @@ INLINE vec score_exp(float *place, vec most) {
 /* Scores become weights e^(score - most); `shrink` is what earlier sums must be multiplied by. Even and odd keys are
  * summed apart, for speed. */
 static void scores_exp(float *scores, struct attention_tile *tile, uint32_t count) {
-    vec before[2] = { vec_load(tile->most), vec_load(tile->most + LANES) }, most[2] = { before[0], before[1] };
-    for (uint32_t t = 0; t < count; t++) {
-        most[0] = vec_max(most[0], vec_load(scores + t * PANEL));
-        most[1] = vec_max(most[1], vec_load(scores + t * PANEL + LANES));
-    }
-    vec even[2] = { { 0 } }, odd[2] = { { 0 } };
-    for (uint32_t t = 0; t < count; t++) {
-        even[0] += score_exp(scores + t * PANEL, most[0]);
-        even[1] += score_exp(scores + t * PANEL + LANES, most[1]);
-        if (++t < count) {
-            odd[0] += score_exp(scores + t * PANEL, most[0]);
-            odd[1] += score_exp(scores + t * PANEL + LANES, most[1]);
+    for (uint32_t i = 0; i < PANEL && i < tile->count; i += LANES) {
+        vec before = vec_load(tile->most + i), most[2] = { before, before }, total[2] = { { 0 }, { 0 } };
+        for (uint32_t t = 0; t < count; t++) {
+            most[0] = vec_max(most[0], vec_load(scores + t * PANEL + i));
+            if (++t < count) {
+                most[1] = vec_max(most[1], vec_load(scores + t * PANEL + i));
+            }
         }
-    }
-    for (uint32_t i = 0; i < 2; i++) {
-        vec shrink = vec_exp_unbounded(before[i] - most[i]);
-        vec_store(tile->most + i * LANES, most[i]);
-        vec_store(tile->shrink + i * LANES, shrink);
-        vec_store(tile->total + i * LANES,
-                  vec_fma(vec_load(tile->total + i * LANES), shrink, even[i] + odd[i]));
+        most[0] = vec_max(most[0], most[1]);
+        for (uint32_t t = 0; t < count; t++) {
+            total[0] += score_exp(scores + t * PANEL + i, most[0]);
+            if (++t < count) {
+                total[1] += score_exp(scores + t * PANEL + i, most[0]);
+            }
+        }
+        vec shrink = vec_exp_unbounded(before - most[0]);
+        vec_store(tile->most + i, most[0]);
+        vec_store(tile->shrink + i, shrink);
+        vec_store(tile->total + i, vec_fma(vec_load(tile->total + i), shrink, total[0] + total[1]));
     }
 }
 
@@ -152,15 +159,15 @@ static void tile_store(const struct attention_tile *tile, float *out, size_t out
 /* One block of keys meets one tile of queries. */
 static void tile_attend(struct attention_scratch *s, struct attention_tile *tile, const struct attention *a,
                         const float *k, const float *v, uint32_t first, uint32_t count, bool k_is_there) {
-    scores_of(s, tile->q, k + first * a->k_row, a->k_row, count, a->depth, k_is_there);
+    scores_of(s, tile, k + first * a->k_row, a->k_row, count, a->depth, k_is_there);
     if (a->causal) {
         scores_mask(s->scores, first, count, tile->first);
     }
     scores_exp(s->scores, tile, count);
     for (uint32_t d = 0, take; d < a->depth; d += take) {
         take = tile_rows(a->depth - d);
-        product_values(take, tile->sums + (size_t)d * PANEL, v + first * a->v_row + d, a->v_row, s->scores, count,
-                       tile->shrink);
+        product_values(take, tile->count <= LANES, tile->sums + (size_t)d * PANEL, v + first * a->v_row + d, a->v_row,
+                       s->scores, count, tile->shrink);
     }
 }
 

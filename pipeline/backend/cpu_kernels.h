@@ -20,6 +20,7 @@ struct gemm {
     uint32_t out_h, out_w;
     uint32_t rows, k, columns; /* columns of out */
     const float *weight;       /* panels [ceil(N/PANEL)][K][PANEL] */
+    uint32_t weight_rows;      /* N: columns, twice as many for GEGLU */
     const float *bias;         /* [N], readable up to a whole vector beyond, or NULL */
     enum activation activation;
     const float *vector; /* [1|n,columns] or NULL */

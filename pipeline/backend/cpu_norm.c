@@ -92,11 +92,16 @@ void KERNEL(norm_apply)(const struct norm *norm, uint32_t image, uint32_t first_
 /* ---- layer norm ------------------------------------------------------------------------------------------------- */
 
 static double lanes_sum(vec_double x) {
-    double sum = 0.0;
-    for (int i = 0; i < HALF; i++) {
-        sum += x[i];
+    double part[HALF];
+    memcpy(part, &x, sizeof part);
+#pragma GCC unroll 3
+    for (int count = HALF / 2; count > 0; count /= 2) {
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) {
+            part[i] += part[i + count];
+        }
     }
-    return sum;
+    return part[0];
 }
 
 static void layer_norm_row(const struct norm *norm, const float *x, float *out) {

@@ -126,20 +126,21 @@ INLINE void vec_store_upto(float *to, vec x, size_t count) {
 #define SHUFFLE_ODD(j, step) ((j) & (step) ? LANES + (j) : (j) + (step))
 #define SHUFFLE_4(which, j, step) which(j, step), which(j + 1, step), which(j + 2, step), which(j + 3, step)
 #if defined(__AVX512F__)
-#define SHUFFLE(which, step)                                                                                           \
-    ((vec_int){ SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step), SHUFFLE_4(which, 8, step),                       \
-                SHUFFLE_4(which, 12, step) })
+#define SHUFFLE(a, b, which, step)                                                                                     \
+    __builtin_shufflevector(a, b, SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step), SHUFFLE_4(which, 8, step),     \
+                            SHUFFLE_4(which, 12, step))
 #elif defined(__AVX2__) && defined(__FMA__)
-#define SHUFFLE(which, step) ((vec_int){ SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step) })
+#define SHUFFLE(a, b, which, step)                                                                                     \
+    __builtin_shufflevector(a, b, SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step))
 #else
-#define SHUFFLE(which, step) ((vec_int){ SHUFFLE_4(which, 0, step) })
+#define SHUFFLE(a, b, which, step) __builtin_shufflevector(a, b, SHUFFLE_4(which, 0, step))
 #endif
 #define TRANSPOSE_STEP(x, step)                                                                                        \
     _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {                                                         \
         if ((i & (step)) == 0) {                                                                                       \
             vec a = x[i], b = x[(i + (step)) % LANES];                                                                 \
-            x[i] = __builtin_shuffle(a, b, SHUFFLE(SHUFFLE_EVEN, step));                                               \
-            x[(i + (step)) % LANES] = __builtin_shuffle(a, b, SHUFFLE(SHUFFLE_ODD, step));                             \
+            x[i] = SHUFFLE(a, b, SHUFFLE_EVEN, step);                                                                  \
+            x[(i + (step)) % LANES] = SHUFFLE(a, b, SHUFFLE_ODD, step);                                                \
         }                                                                                                              \
     }
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "pipeline/weights/layers.h"
@@ -30,6 +31,20 @@ void loader_release(struct loader *loader) {
 }
 
 /* ---- parameters ------------------------------------------------------------------------------------------------- */
+
+#define NAME_FROM(format)                                     \
+    char name[LAYER_NAME_LIMIT];                              \
+    do {                                                      \
+        va_list arguments;                                    \
+        va_start(arguments, format);                          \
+        vsnprintf(name, sizeof name, format, arguments);      \
+        va_end(arguments);                                    \
+    } while (0)
+
+void layer_name(char out[LAYER_NAME_LIMIT], const char *format, ...) {
+    NAME_FROM(format);
+    memcpy(out, name, sizeof name);
+}
 
 static const struct weight *load(struct loader *loader, enum weight_use use, const char *const *names, size_t count,
                                  uint32_t dims, const uint64_t *shape) {
@@ -59,25 +74,16 @@ static const struct weight *load(struct loader *loader, enum weight_use use, con
 /* NAME.weight of this shape, and NAME.bias of its first dimension where asked for. */
 static struct layer load_layer(struct loader *loader, enum weight_use use, uint32_t dims, const uint64_t *shape, bool bias,
                                const char *name) {
-    char weight_name[LAYER_NAME_LIMIT + 8], bias_name[LAYER_NAME_LIMIT + 8];
+    char weight_name[LAYER_NAME_LIMIT], bias_name[LAYER_NAME_LIMIT];
     const char *weight_names[] = { weight_name }, *bias_names[] = { bias_name };
-    snprintf(weight_name, sizeof weight_name, "%s.weight", name);
-    snprintf(bias_name, sizeof bias_name, "%s.bias", name);
+    layer_name(weight_name, "%s.weight", name);
+    layer_name(bias_name, "%s.bias", name);
     struct layer layer = { .weight = load(loader, use, weight_names, 1, dims, shape) };
     if (bias) {
         layer.bias = load(loader, WEIGHT_VECTOR, bias_names, 1, 1, shape);
     }
     return layer;
 }
-
-#define NAME_FROM(format)                                     \
-    char name[LAYER_NAME_LIMIT];                              \
-    do {                                                      \
-        va_list arguments;                                    \
-        va_start(arguments, format);                          \
-        vsnprintf(name, sizeof name, format, arguments);      \
-        va_end(arguments);                                    \
-    } while (0)
 
 struct layer load_norm(struct loader *loader, uint32_t width, const char *format, ...) {
     NAME_FROM(format);
@@ -110,8 +116,8 @@ struct layer load_stack(struct loader *loader, uint32_t rows, uint32_t columns, 
     const char *weights[STACK_LIMIT], *biases[STACK_LIMIT];
     assert(count <= STACK_LIMIT);
     for (size_t i = 0; i < count; i++) {
-        snprintf(text[0][i], LAYER_NAME_LIMIT, "%s.%s.weight", prefix, names[i]);
-        snprintf(text[1][i], LAYER_NAME_LIMIT, "%s.%s.bias", prefix, names[i]);
+        layer_name(text[0][i], "%s.%s.weight", prefix, names[i]);
+        layer_name(text[1][i], "%s.%s.bias", prefix, names[i]);
         weights[i] = text[0][i];
         biases[i] = text[1][i];
     }

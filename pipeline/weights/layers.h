@@ -38,6 +38,9 @@ struct layer {
     const struct weight *weight, *bias;
 };
 
+/* A name built from parts; too long a one is cut, and then no parameter has it. */
+void layer_name(char name[LAYER_NAME_LIMIT], const char *format, ...) PRINTF_LIKE(2, 3);
+
 /* Names are printf-style: the part before ".weight" and ".bias". */
 struct layer load_norm(struct loader *loader, uint32_t width, const char *format, ...) PRINTF_LIKE(3, 4);
 struct layer load_linear(struct loader *loader, uint32_t rows, uint32_t columns, bool bias, const char *format, ...)

@@ -1,0 +1,176 @@
+/*
+ * denoise.c - look at the noise with the prompt in mind, push it a little toward what was seen, again and again.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "pipeline/denoise/denoise.h"
+#include "pipeline/watch.h"
+
+/* ---- the story -------------------------------------------------------------------------------------------------- */
+
+static struct program *record_step(const struct denoiser *d, const struct unet *unet, const struct cross_memory *memory) {
+    struct program *p = program_create(d->backend);
+    uint32_t copies = d->guided ? 2 : 1;
+    uint32_t n = d->count, h = d->height, w = d->width, c = d->channels;
+    struct tensor latents = program_bind(p, d->latents, 0, n, h, w, c);
+    struct tensor history = program_bind(p, d->history, 0, n, h, w, c);
+    struct tensor noise = d->fresh ? program_bind(p, d->noise, 0, DENOISE_WINDOW * n, h, w, c) : TENSOR_NONE;
+    struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
+    struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
+    struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 1);
+    struct tensor slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1);
+
+    struct tensor seen = op_latent_input(p, latents, table, counter, copies);                    /* look at the noise ... */
+    struct tensor believed = unet_record(p, unet, seen, table, counter, memory, slots);          /* ... with the prompt in mind, */
+    op_update(p, latents, believed, guidance, history, noise, table, counter);                   /* and push it toward what was seen */
+    program_finish(p);
+    return p;
+}
+
+static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace);
+static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t first, struct denoise_job *jobs);
+
+enum err denoise(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, const struct render_watch *watch,
+                 struct trace *trace, struct error *error) {
+    latents_start(d, plan, jobs, trace); /* nothing but noise, as loud as the schedule begins */
+    for (uint32_t step = 0; step < plan->rows; step++) {
+        if (step % DENOISE_WINDOW == 0) {
+            window_upload(d, plan, step, jobs);
+        }
+        program_run(d->step);
+        if (trace != NULL) {
+            trace_add_latents(trace, d->latents, step + 1, d->height, d->width, d->channels);
+        }
+        if (!render_watch_ask(watch, RENDER_STEP, step + 1, plan->rows)) {
+            return error_set(error, ERR_CANCELLED, "cancelled after step %u of %u", step + 1, plan->rows);
+        }
+    }
+    backend_wait(d->backend);
+    return ERR_OK;
+}
+
+/* ---- noise ------------------------------------------------------------------------------------------------------ */
+
+/* The next [C,h,w] of an image's generator, as torch draws it, times `scale` -> out [h,w,C]. plain (may be NULL): as
+ * drawn. */
+static void draw_latents(float *out, float *plain, struct noise *noise, const struct denoiser *d, double scale) {
+    size_t area = (size_t)d->height * d->width, size = area * d->channels;
+    float *drawn = memory_get_array(size, sizeof *drawn);
+    noise_draw(drawn, size, noise);
+    for (size_t i = 0; i < area; i++) {
+        for (uint32_t c = 0; c < d->channels; c++) {
+            out[i * d->channels + c] = (float)(scale * (double)drawn[c * area + i]);
+        }
+    }
+    if (plain != NULL) {
+        memcpy(plain, drawn, size * sizeof *drawn);
+    }
+    free(drawn);
+}
+
+static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace) {
+    size_t size = (size_t)d->height * d->width * d->channels;
+    uint32_t copies = d->guided ? 2 : 1;
+    float *latents = memory_get_array(d->count * size, sizeof *latents);
+    float *plain = trace == NULL ? NULL : memory_get_array(size, sizeof *plain);
+    float *guidance = memory_get_array(d->count, sizeof *guidance);
+    int32_t *slots = memory_get_array(copies * d->count, sizeof *slots);
+    for (uint32_t i = 0; i < d->count; i++) {
+        draw_latents(latents + i * size, plain, &jobs[i].noise, d, plan->initial_scale);
+        guidance[i] = (float)jobs[i].guidance;
+        slots[(copies - 1) * d->count + i] = (int32_t)jobs[i].prompt;
+        if (d->guided) {
+            slots[i] = (int32_t)jobs[i].negative;
+        }
+    }
+    buffer_upload(d->latents, 0, latents, buffer_size(d->latents));
+    buffer_upload(d->guidance, 0, guidance, buffer_size(d->guidance));
+    buffer_upload(d->slots, 0, slots, buffer_size(d->slots));
+    memset(latents, 0, d->count * size * sizeof *latents);
+    buffer_upload(d->history, 0, latents, buffer_size(d->history));
+    if (trace != NULL) {
+        trace_add(trace, "noise", DTYPE_F32, 4, (uint64_t[]){ 1, d->channels, d->height, d->width }, plain);
+    }
+    free(latents);
+    free(plain);
+    free(guidance);
+    free(slots);
+}
+
+/* Rows `first`... of the plan to the device, with the fresh noise they add, drawn in order of steps. */
+static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t first, struct denoise_job *jobs) {
+    uint32_t rows = plan->rows - first < DENOISE_WINDOW ? plan->rows - first : DENOISE_WINDOW;
+    const int32_t start = 0;
+    buffer_upload(d->table, 0, &plan->table[first], rows * sizeof *plan->table);
+    buffer_upload(d->counter, 0, &start, sizeof start);
+    assert(d->fresh || !plan->needs_noise);
+    if (!plan->needs_noise) {
+        return;
+    }
+    size_t size = (size_t)d->height * d->width * d->channels, bytes = d->count * size * sizeof(float);
+    float *fresh = memory_get(bytes);
+    for (uint32_t row = 0; row < rows; row++) {
+        for (uint32_t i = 0; i < d->count; i++) {
+            draw_latents(fresh + i * size, NULL, &jobs[i].noise, d, 1.0);
+        }
+        buffer_upload(d->noise, row * bytes, fresh, bytes);
+    }
+    free(fresh);
+}
+
+/* ---- buffers ---------------------------------------------------------------------------------------------------- */
+
+enum { DENOISER_BUFFERS = 7 };
+
+static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
+    struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
+                                              &d->counter, &d->guidance, &d->slots };
+    memcpy(places, all, sizeof all);
+}
+
+enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struct backend *backend,
+                       const struct cross_memory *memory, const struct denoiser_shape *shape, struct error *error) {
+    uint32_t count = shape->count, height = shape->height, width = shape->width;
+    struct denoiser d = { .backend = backend, .count = count, .height = height, .width = width,
+                          .channels = unet->config.in_channels, .guided = shape->guided, .fresh = shape->fresh };
+    size_t latents = sizeof(float) * count * height * width * d.channels;
+    size_t sizes[DENOISER_BUFFERS] = { latents, latents, d.fresh ? DENOISE_WINDOW * latents : 0,
+                                       DENOISE_WINDOW * sizeof(struct step_row), sizeof(int32_t), count * sizeof(float),
+                                       (d.guided ? 2 : 1) * count * sizeof(int32_t) };
+    struct buffer **places[DENOISER_BUFFERS];
+    list_buffers(&d, places);
+    for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
+        enum err err = buffer_create(places[i], backend, sizes[i], error);
+        if (err != ERR_OK) {
+            denoiser_release(&d);
+            return err;
+        }
+    }
+    d.step = record_step(&d, unet, memory);
+    *denoiser = d;
+    return ERR_OK;
+}
+
+void denoiser_release(struct denoiser *denoiser) {
+    struct buffer **places[DENOISER_BUFFERS];
+    list_buffers(denoiser, places);
+    program_destroy(denoiser->step);
+    for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
+        buffer_destroy(*places[i]);
+    }
+    *denoiser = (struct denoiser){ 0 };
+}
+
+uint64_t denoiser_bytes(const struct denoiser *denoiser) {
+    struct denoiser copy = *denoiser;
+    struct buffer **places[DENOISER_BUFFERS];
+    uint64_t bytes = 0;
+    list_buffers(&copy, places);
+    for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
+        bytes += buffer_size(*places[i]);
+    }
+    return bytes;
+}

@@ -1,0 +1,57 @@
+/*
+ * denoise.h - the loop: from noise to latents, a whole batch at once, under the prompts' guidance.
+ *
+ * A denoiser is one recorded step for (size, count, guided or not) and the buffers it runs on; it serves every batch of
+ * that kind, whatever its prompts, seeds, guidance, sampler and schedule. It lives as long as its cross_memory.
+ */
+#ifndef PIPELINE_DENOISE_DENOISE_H
+#define PIPELINE_DENOISE_DENOISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "pipeline/denoise/noise.h"
+#include "pipeline/denoise/schedule.h"
+#include "pipeline/denoise/unet.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/denoise/trace.h"
+
+enum { DENOISE_WINDOW = 16 }; /* steps whose table and noise lie on the device at once */
+
+struct denoiser {
+    struct backend *backend;
+    uint32_t count, height, width, channels; /* of the latents */
+    bool guided, fresh;
+    struct program *step;
+    struct buffer *latents;  /* [count,h,w,C] */
+    struct buffer *history;  /* [count,h,w,C]: what a multistep sampler remembers */
+    struct buffer *noise;    /* [WINDOW*count,h,w,C]: where fresh: noise of ancestral samplers */
+    struct buffer *table;    /* [WINDOW] step_row */
+    struct buffer *counter;  /* i32: row of the table */
+    struct buffer *guidance; /* [count] f32 */
+    struct buffer *slots;    /* [count or 2*count] i32: unconditioned first */
+};
+struct denoiser_shape {
+    uint32_t count, height, width; /* of the latents */
+    bool guided;
+    bool fresh; /* for samplers that add noise on the way, too */
+};
+MUST_USE enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struct backend *backend,
+                                const struct cross_memory *memory, const struct denoiser_shape *shape,
+                                struct error *error);
+void denoiser_release(struct denoiser *denoiser);
+uint64_t denoiser_bytes(const struct denoiser *denoiser); /* of its buffers */
+
+/* What to draw, a value an image. */
+struct denoise_job {
+    struct noise noise;  /* seeded; also feeds ancestral samplers */
+    double guidance;     /* cfg */
+    uint32_t prompt, negative; /* slots of the cross_memory; negative unused where not guided */
+};
+
+/* Leaves the finished latents in denoiser->latents. ERR_CANCELLED where `watch` says so. trace: NULL, or of one image. */
+MUST_USE enum err denoise(struct denoiser *denoiser, const struct plan *plan, struct denoise_job *jobs,
+                          const struct render_watch *watch, struct trace *trace, struct error *error);
+
+#endif

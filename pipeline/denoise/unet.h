@@ -1,0 +1,70 @@
+/*
+ * unet.h - the denoiser: a UNet2DConditionModel (Ronneberger 2015; Rombach 2022), its shape read from config.json.
+ *
+ * Down through the levels, keeping what was seen; once across the middle; up again, each level beside what the way down
+ * kept. Parameters are immutable after load; recording appends to a program and computes nothing.
+ */
+#ifndef PIPELINE_DENOISE_UNET_H
+#define PIPELINE_DENOISE_UNET_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "pipeline/backend/backend.h"
+#include "pipeline/denoise/transformer.h"
+#include "pipeline/weights/layers.h"
+
+enum { UNET_LEVELS_LIMIT = 8, UNET_LAYERS_LIMIT = 8, UNET_WIDTH_LIMIT = 16384, UNET_CHANNELS_LIMIT = 64 };
+
+struct unet_config {
+    uint32_t in_channels, out_channels;
+    uint32_t levels;
+    uint32_t widths[UNET_LEVELS_LIMIT];          /* block_out_channels */
+    uint32_t down_attention[UNET_LEVELS_LIMIT];  /* 1: CrossAttnDownBlock2D */
+    uint32_t up_attention[UNET_LEVELS_LIMIT];    /* 1: CrossAttnUpBlock2D; in the order of the way up */
+    uint32_t layers[UNET_LEVELS_LIMIT];          /* layers_per_block */
+    uint32_t heads[UNET_LEVELS_LIMIT];           /* attention_head_dim is the number of heads */
+    uint32_t depth[UNET_LEVELS_LIMIT];           /* transformer_layers_per_block */
+    uint32_t condition_width;                    /* D: cross_attention_dim */
+    uint32_t norm_groups;
+    float norm_epsilon;
+    bool linear_projection;
+    bool flip_sin_to_cos;
+    float frequency_shift;
+};
+MUST_USE enum err unet_config_read(struct unet_config *config, const json_t *json, struct error *error);
+
+struct unet_level {
+    uint32_t layers;
+    struct resnet resnets[UNET_LAYERS_LIMIT + 1];
+    struct transformer *attentions; /* [layers], owned, or NULL */
+    struct layer resample;          /* to the next level; weight NULL on the last */
+};
+
+struct unet {
+    struct unet_config config;
+    struct loader loader; /* owns the parameters */
+    struct layer time1, time2, conv_in, norm_out, conv_out;
+    struct unet_level down[UNET_LEVELS_LIMIT], middle, up[UNET_LEVELS_LIMIT]; /* up: in the order of the way up */
+    uint32_t crosses; /* cross attentions: buffers of a cross_memory */
+};
+MUST_USE enum err unet_load(struct unet *unet, struct component *component, struct backend *backend, struct error *error);
+void unet_release(struct unet *unet);
+
+/* Buffers for the keys and values of `slots` prompts of `tokens` tokens. */
+MUST_USE enum err cross_memory_init(struct cross_memory *memory, const struct unet *unet, struct backend *backend,
+                                    uint32_t slots, uint32_t tokens, struct error *error);
+void cross_memory_release(struct cross_memory *memory);
+uint64_t cross_memory_bytes(const struct unet *unet, uint32_t slots, uint32_t tokens);
+
+/* A prompt's condition [1,T,1,D] -> its keys and values at every cross attention, into `slot`. */
+void unet_record_prompt(struct program *program, const struct unet *unet, struct tensor condition,
+                        const struct cross_memory *memory, uint32_t slot);
+
+/* One look at the latents: x [n,h,w,in] scaled, timestep table[counter], slots [n,1,1,1] -> prediction [n,h,w,out]. */
+struct tensor unet_record(struct program *program, const struct unet *unet, struct tensor x, struct tensor table,
+                          struct tensor counter, const struct cross_memory *memory, struct tensor slots);
+
+#endif

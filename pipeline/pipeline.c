@@ -1,0 +1,176 @@
+/*
+ * pipeline.c - devices, and models loaded from diffusers folders. Rendering is in renderer.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "pipeline/model.h"
+#include "pipeline/weights/weights.h"
+
+enum { MODEL_JSON_LIMIT = 1 << 20 };
+
+/* ---- devices ---------------------------------------------------------------------------------------------------- */
+
+enum err device_open(struct device **device, const char *name, uint32_t threads, struct error *error) {
+    struct device *opened = memory_get(sizeof *opened);
+    enum err err = backend_create(&opened->backend, name, threads, error);
+    if (err != ERR_OK) {
+        free(opened);
+        return err;
+    }
+    *device = opened;
+    return ERR_OK;
+}
+
+void device_close(struct device *device) {
+    if (device != NULL) {
+        backend_destroy(device->backend);
+        free(device);
+    }
+}
+
+const char *device_class(const struct device *device) {
+    return backend_class(device->backend);
+}
+
+/* ---- models ----------------------------------------------------------------------------------------------------- */
+
+static enum err check_family(const char *folder, struct error *error) {
+    char *path = path_join(folder, "model_index.json");
+    json_t *index = NULL;
+    enum err err = json_read_file(&index, path, MODEL_JSON_LIMIT, error);
+    if (err == ERR_OK) {
+        const char *name = json_string_value(json_object_get(index, "_class_name"));
+        if (name == NULL || strcmp(name, "StableDiffusionPipeline") != 0) {
+            err = error_set(error, ERR_UNSUPPORTED, "%s: _class_name: want StableDiffusionPipeline, file has %.100s", path,
+                            name == NULL ? "none" : name);
+        }
+    }
+    json_decref(index);
+    free(path);
+    return err;
+}
+
+static enum err load_process(struct model *model, const char *folder, struct error *error) {
+    char *path = path_join(folder, "scheduler/scheduler_config.json");
+    json_t *config = NULL;
+    enum err err = json_read_file(&config, path, MODEL_JSON_LIMIT, error);
+    if (err == ERR_OK) {
+        err = process_read(&model->process, config, error);
+    }
+    json_decref(config);
+    free(path);
+    return err;
+}
+
+static enum err load_tokenizer(struct model *model, const char *folder, struct error *error) {
+    char *path = path_join(folder, "tokenizer");
+    enum err err = tokenizer_open(&model->tokenizer, path, error);
+    free(path);
+    return err;
+}
+
+static enum err load_networks(struct model *model, const char *folder, struct error *error) {
+    struct component *text = NULL, *unet = NULL, *vae = NULL;
+    enum err err = component_open(&text, folder, "text_encoder", error);
+    if (err != ERR_OK || (err = text_encoder_load(&model->text, text, model->backend, error)) != ERR_OK) {
+        goto done;
+    }
+    err = component_open(&unet, folder, "unet", error);
+    if (err != ERR_OK || (err = unet_load(&model->unet, unet, model->backend, error)) != ERR_OK) {
+        goto done;
+    }
+    err = component_open(&vae, folder, "vae", error);
+    if (err != ERR_OK || (err = vae_load(&model->vae, vae, model->backend, error)) != ERR_OK) {
+        goto done;
+    }
+done:
+    component_close(text);
+    component_close(unet);
+    component_close(vae);
+    return err;
+}
+
+/* Parts that are fine alone, but not of one model. */
+static enum err check_together(const struct model *model, struct error *error) {
+    const struct text_encoder_config *text = &model->text.config;
+    const struct unet_config *unet = &model->unet.config;
+    const struct vae_config *vae = &model->vae.config;
+    if (tokenizer_vocabulary(model->tokenizer) > text->vocabulary) {
+        return error_set(error, ERR_INVALID, "text_encoder: vocab_size: want at least the tokenizer's %u, config.json has %u",
+                         tokenizer_vocabulary(model->tokenizer), text->vocabulary);
+    }
+    if (tokenizer_length(model->tokenizer) > text->positions) {
+        return error_set(error, ERR_INVALID, "text_encoder: max_position_embeddings: want at least the tokenizer's %u,"
+                         " config.json has %u", tokenizer_length(model->tokenizer), text->positions);
+    }
+    if (unet->condition_width != text->width) {
+        return error_set(error, ERR_INVALID, "unet: cross_attention_dim: want the text encoder's hidden_size %u, config.json"
+                         " has %u", text->width, unet->condition_width);
+    }
+    if (unet->in_channels != vae->latent_channels) {
+        return error_set(error, ERR_INVALID, "unet: in_channels: want the VAE's latent_channels %u, config.json has %u",
+                         vae->latent_channels, unet->in_channels);
+    }
+    return ERR_OK;
+}
+
+static struct model_shape shape_of(const struct model *model) {
+    const struct loader *loaders[] = { &model->text.loader, &model->unet.loader, &model->vae.loader };
+    struct model_shape shape = {
+        .family = "sd1",
+        .pixels_per_latent = vae_pixels_per_latent(&model->vae.config),
+        .latent_channels = model->vae.config.latent_channels,
+        .tokens = tokenizer_length(model->tokenizer),
+        .condition_width = model->text.config.width,
+    };
+    for (size_t i = 0; i < sizeof loaders / sizeof *loaders; i++) {
+        shape.parameters += loaders[i]->parameters;
+        shape.weight_bytes += loaders[i]->bytes;
+    }
+    return shape;
+}
+
+enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error) {
+    struct model *loaded = memory_get(sizeof *loaded);
+    loaded->backend = device->backend;
+    enum err err = check_family(folder, error);
+    if (err == ERR_OK) {
+        err = load_tokenizer(loaded, folder, error);
+    }
+    if (err == ERR_OK) {
+        err = load_process(loaded, folder, error);
+    }
+    if (err == ERR_OK) {
+        err = load_networks(loaded, folder, error);
+    }
+    if (err == ERR_OK) {
+        err = check_together(loaded, error);
+    }
+    if (err != ERR_OK) {
+        model_destroy(loaded);
+        return err;
+    }
+    loaded->shape = shape_of(loaded);
+    *model = loaded;
+    return ERR_OK;
+}
+
+void model_destroy(struct model *model) {
+    if (model == NULL) {
+        return;
+    }
+    tokenizer_close(model->tokenizer);
+    process_release(&model->process);
+    text_encoder_release(&model->text);
+    unet_release(&model->unet);
+    vae_release(&model->vae);
+    free(model);
+}
+
+const struct model_shape *model_shape(const struct model *model) {
+    return &model->shape;
+}

@@ -1,0 +1,461 @@
+/*
+ * renderer.c - one run's memory, reused for every batch: prompts, recorded runs, scratch; and the way from jobs to
+ * pictures.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "pipeline/conditions.h"
+#include "pipeline/run.h"
+#include "pipeline/watch.h"
+
+enum {
+    RENDER_SIDE_LIMIT = 16384,  /* pixels */
+    RENDER_BATCH_LIMIT = 1024,
+    RENDERER_RUNS_LIMIT = 8,    /* kinds of batches kept recorded */
+    RENDERER_SLOTS = 16         /* prompts kept at least */
+};
+
+struct renderer {
+    struct model *model;
+    uint64_t budget; /* bytes, 0: none */
+    struct conditions conditions;
+    struct run *runs[RENDERER_RUNS_LIMIT];
+    uint32_t run_count;
+    struct buffer *scratch; /* for the program that runs; attached to all runs */
+    uint64_t batch;
+};
+
+/* ---- checks ----------------------------------------------------------------------------------------------------- */
+
+static enum err check_size(const struct model *model, uint32_t width, uint32_t height, size_t count, struct error *error) {
+    uint32_t factor = model->shape.pixels_per_latent;
+    if (width == 0 || height == 0 || width % factor != 0 || height % factor != 0) {
+        return error_set(error, ERR_INVALID, "size: want multiples of %u, job has %ux%u", factor, width, height);
+    }
+    if (width > RENDER_SIDE_LIMIT || height > RENDER_SIDE_LIMIT) {
+        return error_set(error, ERR_LIMIT, "size: want at most %d a side, job has %ux%u", RENDER_SIDE_LIMIT, width, height);
+    }
+    if (count < 1 || count > RENDER_BATCH_LIMIT) {
+        return error_set(error, ERR_LIMIT, "batch: want 1..%d jobs, got %zu", RENDER_BATCH_LIMIT, count);
+    }
+    return ERR_OK;
+}
+
+static bool is_guided(const struct render_job *job) {
+    return job->cfg > 1.0;
+}
+
+static enum err check_jobs(const struct model *model, const struct render_job *jobs, size_t count, struct error *error) {
+    enum err err = check_size(model, jobs[0].width, jobs[0].height, count, error);
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        const struct render_job *job = &jobs[i];
+        if (job->width != jobs[0].width || job->height != jobs[0].height || job->steps != jobs[0].steps ||
+            is_guided(job) != is_guided(&jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
+            strcmp(job->schedule, jobs[0].schedule) != 0) {
+            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule and guided or not, jobs 1 and"
+                            " %zu differ", i + 1);
+        } else if (job->clip_skip < 1 || job->clip_skip > model->text.config.layers) {
+            err = error_set(error, ERR_INVALID, "clip_skip: want 1..%u for this model, job has %u", model->text.config.layers,
+                            job->clip_skip);
+        } else if (!isfinite(job->cfg)) {
+            err = error_set(error, ERR_INVALID, "cfg: want a finite number, job has %g", job->cfg);
+        }
+    }
+    return err;
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
+
+static uint32_t slots_for(size_t count) { /* a prompt and a negative each */
+    return 2 * count > RENDERER_SLOTS ? (uint32_t)(2 * count) : RENDERER_SLOTS;
+}
+
+static void forget_run(struct renderer *renderer, uint32_t place) {
+    run_destroy(renderer->runs[place]);
+    renderer->runs[place] = renderer->runs[--renderer->run_count];
+}
+
+static void forget_oldest_run(struct renderer *renderer) {
+    uint32_t oldest = 0;
+    for (uint32_t i = 1; i < renderer->run_count; i++) {
+        if (renderer->runs[i]->used_at < renderer->runs[oldest]->used_at) {
+            oldest = i;
+        }
+    }
+    forget_run(renderer, oldest);
+}
+
+/* Scratch that the kept runs and something of `scratch` bytes need. */
+static uint64_t scratch_needed(const struct renderer *renderer, uint64_t scratch) {
+    for (uint32_t i = 0; i < renderer->run_count; i++) {
+        uint64_t needed = run_scratch(renderer->runs[i]);
+        scratch = needed > scratch ? needed : scratch;
+    }
+    return scratch;
+}
+
+static uint64_t bytes_needed(const struct renderer *renderer, uint64_t buffers, uint64_t scratch) {
+    uint64_t bytes = conditions_bytes(&renderer->conditions) + buffers + scratch_needed(renderer, scratch);
+    for (uint32_t i = 0; i < renderer->run_count; i++) {
+        bytes += run_bytes(renderer->runs[i]);
+    }
+    return bytes;
+}
+
+/* Make room under the budget for something of these sizes (`what` names it), forgetting old runs where that helps, and
+ * have the scratch for it. */
+static enum err make_room(struct renderer *renderer, uint64_t buffers, uint64_t scratch, const char *what,
+                          struct error *error) {
+    while (renderer->budget != 0 && renderer->run_count > 0 && bytes_needed(renderer, buffers, scratch) > renderer->budget) {
+        forget_oldest_run(renderer);
+    }
+    uint64_t needed = bytes_needed(renderer, buffers, scratch);
+    if (renderer->budget != 0 && needed > renderer->budget) {
+        return error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, %s needs %" PRIu64,
+                         renderer->budget, what, needed);
+    }
+    uint64_t size = scratch_needed(renderer, scratch);
+    uint64_t held = renderer->scratch == NULL ? 0 : buffer_size(renderer->scratch);
+    if (held < size || (renderer->budget != 0 && held > size)) {
+        buffer_destroy(renderer->scratch);
+        renderer->scratch = NULL;
+        enum err err = buffer_create(&renderer->scratch, renderer->model->backend, size, error);
+        if (err != ERR_OK) { /* the runs' scratch is gone too */
+            while (renderer->run_count > 0) {
+                forget_run(renderer, 0);
+            }
+            return err;
+        }
+        for (uint32_t i = 0; i < renderer->run_count; i++) {
+            run_attach(renderer->runs[i], renderer->scratch);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Enough slots for the prompts of `count` jobs. Recorded runs read the old ones: they go. */
+static enum err have_slots(struct renderer *renderer, size_t count, struct error *error) {
+    if (slots_for(count) <= renderer->conditions.memory.slots) {
+        return ERR_OK;
+    }
+    struct conditions larger;
+    enum err err = conditions_init(&larger, renderer->model, slots_for(count), error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    while (renderer->run_count > 0) {
+        forget_run(renderer, 0);
+    }
+    conditions_release(&renderer->conditions);
+    renderer->conditions = larger;
+    return ERR_OK;
+}
+
+static enum err find_run(struct run **run, struct renderer *renderer, const struct run_kind *kind, struct error *error) {
+    for (uint32_t i = 0; i < renderer->run_count; i++) {
+        if (run_kind_equal(&renderer->runs[i]->kind, kind)) {
+            *run = renderer->runs[i];
+            return ERR_OK;
+        }
+    }
+    if (renderer->run_count == RENDERER_RUNS_LIMIT) {
+        forget_oldest_run(renderer);
+    }
+    struct run *made;
+    char what[80];
+    snprintf(what, sizeof what, "a batch of %u at %ux%u", kind->count, kind->width, kind->height);
+    enum err err = run_create(&made, renderer->model, &renderer->conditions.memory, kind, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = make_room(renderer, run_bytes(made), run_scratch(made), what, error);
+    if (err != ERR_OK) {
+        run_destroy(made);
+        return err;
+    }
+    run_attach(made, renderer->scratch);
+    renderer->runs[renderer->run_count++] = made;
+    *run = made;
+    return ERR_OK;
+}
+
+enum err render_memory(uint64_t *bytes, struct model *model, uint32_t width, uint32_t height, uint32_t batch,
+                       struct error *error) {
+    struct run_kind kind = { .width = width, .height = height, .count = batch, .guided = true, .fresh = true };
+    struct conditions conditions;
+    struct run *run = NULL;
+    enum err err = check_size(model, width, height, batch, error);
+    if (err != ERR_OK || (err = conditions_init(&conditions, model, slots_for(batch), error)) != ERR_OK) {
+        return err;
+    }
+    err = run_create(&run, model, &conditions.memory, &kind, error);
+    if (err == ERR_OK) {
+        *bytes = conditions_bytes(&conditions) + run_bytes(run) + run_scratch(run);
+    }
+    run_destroy(run);
+    conditions_release(&conditions);
+    return err;
+}
+
+/* ---- renderers -------------------------------------------------------------------------------------------------- */
+
+enum err renderer_create(struct renderer **renderer, struct model *model, uint64_t budget_bytes, struct error *error) {
+    struct renderer *made = memory_get(sizeof *made);
+    made->model = model;
+    made->budget = budget_bytes;
+    enum err err = conditions_init(&made->conditions, model, RENDERER_SLOTS, error);
+    if (err == ERR_OK && budget_bytes != 0 && conditions_bytes(&made->conditions) > budget_bytes) {
+        err = error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the prompts alone need %"
+                        PRIu64, budget_bytes, conditions_bytes(&made->conditions));
+    }
+    if (err != ERR_OK) {
+        renderer_destroy(made);
+        return err;
+    }
+    *renderer = made;
+    return ERR_OK;
+}
+
+void renderer_destroy(struct renderer *renderer) {
+    if (renderer == NULL) {
+        return;
+    }
+    while (renderer->run_count > 0) {
+        forget_run(renderer, 0);
+    }
+    conditions_release(&renderer->conditions);
+    buffer_destroy(renderer->scratch);
+    free(renderer);
+}
+
+void render_output_release(struct render_output *output) {
+    free(output->rgb);
+    *output = (struct render_output){ 0 };
+}
+
+/* ---- from jobs to pictures -------------------------------------------------------------------------------------- */
+
+/* One batch on its way. */
+struct batch {
+    const struct render_job *jobs;
+    size_t count;
+    struct plan plan;
+    struct run *run;
+    struct denoise_job *work; /* [count], owned */
+    struct trace *trace;      /* or NULL */
+};
+
+/* What the prompts mean. A trace wants the negative's meaning even where nothing is guided by it. */
+static enum err read_prompts(struct renderer *renderer, struct batch *batch, struct error *error) {
+    bool negatives = batch->run->kind.guided || batch->trace != NULL;
+    conditions_begin_batch(&renderer->conditions);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct render_job *job = &batch->jobs[i];
+        struct denoise_job *work = &batch->work[i];
+        work->guidance = job->cfg;
+        noise_init(&work->noise, job->seed);
+        enum err err = conditions_find(&work->prompt, &renderer->conditions, job->prompt, job->clip_skip, error);
+        if (err == ERR_OK && negatives) {
+            err = conditions_find(&work->negative, &renderer->conditions, job->negative, job->clip_skip, error);
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err decode(struct batch *batch, const struct render_watch *watch, struct error *error) {
+    struct decoding *decoding = &batch->run->decoding;
+    for (uint32_t i = 0; i < decoding->program_count; i++) {
+        program_run(decoding->programs[i]);
+        if (!render_watch_ask(watch, RENDER_DECODE, batch->plan.rows, batch->plan.rows)) {
+            return error_set(error, ERR_CANCELLED, "cancelled while decoding");
+        }
+    }
+    return ERR_OK;
+}
+
+/* Picture `place` of a decoding, or that it has none. */
+static struct render_output take_output(const struct decoding *decoding, uint32_t place, uint32_t width, uint32_t height) {
+    struct render_output output = { .width = width, .height = height };
+    size_t size = (size_t)width * height * 3;
+    int32_t bad = 0;
+    buffer_download(decoding->bad, place * sizeof bad, &bad, sizeof bad);
+    if (bad != 0) {
+        output.error.code = error_set(&output.error, ERR_NUMERIC, "U-Net or VAE output holds %d values that are not finite",
+                                      bad);
+        return output;
+    }
+    output.rgb = memory_get(size);
+    buffer_download(decoding->pixels, place * size, output.rgb, size);
+    return output;
+}
+
+static void trace_prompt(struct trace *trace, const struct conditions *conditions, uint32_t slot, const char *ids_name,
+                         const char *condition_name) {
+    const struct model_shape *shape = &conditions->model->shape;
+    float *condition = memory_get_array((size_t)shape->tokens * shape->condition_width, sizeof *condition);
+    conditions_read(condition, conditions, slot);
+    trace_add(trace, ids_name, DTYPE_I32, 2, (uint64_t[]){ 1, shape->tokens }, conditions->slots[slot].ids);
+    trace_add(trace, condition_name, DTYPE_F32, 3, (uint64_t[]){ 1, shape->tokens, shape->condition_width }, condition);
+    free(condition);
+}
+
+static void trace_start(struct batch *batch, const struct conditions *conditions) {
+    trace_prompt(batch->trace, conditions, batch->work[0].prompt, "ids", "condition");
+    trace_prompt(batch->trace, conditions, batch->work[0].negative, "uncond_ids", "uncondition");
+    trace_add_doubles(batch->trace, "timesteps", batch->plan.timesteps, batch->plan.rows);
+    trace_add_doubles(batch->trace, "sigmas", batch->plan.sigmas, batch->plan.rows + 1);
+}
+
+static enum err trace_end(struct batch *batch, const char *path, struct error *error) {
+    const struct run_kind *kind = &batch->run->kind;
+    size_t values = (size_t)kind->width * kind->height * 3;
+    float *unit = memory_get_array(values, sizeof *unit);
+    uint8_t *pixels = memory_get(values);
+    buffer_download(batch->run->decoding.unit, 0, unit, values * sizeof *unit);
+    buffer_download(batch->run->decoding.pixels, 0, pixels, values);
+    trace_add_picture(batch->trace, "image", unit, kind->height, kind->width, 3, false);
+    trace_add(batch->trace, "pixels", DTYPE_U8, 3, (uint64_t[]){ kind->height, kind->width, 3 }, pixels);
+    free(unit);
+    free(pixels);
+    return trace_write(batch->trace, path, error);
+}
+
+/* Prompts, noise, pixels. */
+static enum err render(struct renderer *renderer, struct batch *batch, const struct render_watch *watch,
+                       struct error *error) {
+    enum err err = read_prompts(renderer, batch, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!render_watch_ask(watch, RENDER_TEXT, 0, batch->plan.rows)) {
+        return error_set(error, ERR_CANCELLED, "cancelled before the first step");
+    }
+    if (batch->trace != NULL) {
+        trace_start(batch, &renderer->conditions);
+    }
+    err = denoise(&batch->run->denoiser, &batch->plan, batch->work, watch, batch->trace, error);
+    return err == ERR_OK ? decode(batch, watch, error) : err;
+}
+
+enum err renderer_render(struct renderer *renderer, const struct render_job *jobs, size_t count,
+                         const struct render_watch *watch, const char *trace_path, struct render_output *outputs,
+                         struct error *error) {
+    struct trace trace = { 0 };
+    struct batch batch = { .jobs = jobs, .count = count, .trace = trace_path == NULL ? NULL : &trace };
+    if (count == 0 || (trace_path != NULL && count != 1)) {
+        return error_set(error, ERR_INVALID, "batch: want %s, got %zu jobs", count == 0 ? "a job" : "one job for a trace", count);
+    }
+    enum err err = check_jobs(renderer->model, jobs, count, error);
+    if (err == ERR_OK) {
+        err = plan_make(&batch.plan, &renderer->model->process, jobs[0].sampler, jobs[0].schedule, jobs[0].steps, error);
+    }
+    if (err != ERR_OK || (err = have_slots(renderer, count, error)) != ERR_OK) {
+        goto done;
+    }
+    struct run_kind kind = { .width = jobs[0].width, .height = jobs[0].height, .count = (uint32_t)count,
+                             .guided = is_guided(&jobs[0]), .fresh = batch.plan.needs_noise, .unit = trace_path != NULL };
+    if ((err = find_run(&batch.run, renderer, &kind, error)) != ERR_OK) {
+        goto done;
+    }
+    batch.run->used_at = ++renderer->batch;
+    batch.work = memory_get_array(count, sizeof *batch.work);
+    if ((err = render(renderer, &batch, watch, error)) != ERR_OK) {
+        goto done;
+    }
+    if (trace_path != NULL && (err = trace_end(&batch, trace_path, error)) != ERR_OK) {
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        outputs[i] = take_output(&batch.run->decoding, (uint32_t)i, kind.width, kind.height);
+    }
+done:
+    free(batch.work);
+    plan_release(&batch.plan);
+    trace_release(&trace);
+    return err;
+}
+
+/* ---- the autoencoder alone -------------------------------------------------------------------------------------- */
+
+enum err renderer_decode(struct renderer *renderer, const float *latents, uint32_t width, uint32_t height,
+                         struct render_output *output, struct error *error) {
+    struct model *model = renderer->model;
+    struct decoding decoding = { 0 };
+    struct buffer *input = NULL;
+    uint32_t factor = model->shape.pixels_per_latent;
+    enum err err = check_size(model, width, height, 1, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    size_t size = sizeof(float) * (width / factor) * (height / factor) * model->shape.latent_channels;
+    err = buffer_create(&input, model->backend, size, error);
+    if (err == ERR_OK) {
+        err = decoding_init(&decoding, model, input, 1, width, height, false, 0, error);
+    }
+    if (err == ERR_OK) {
+        err = make_room(renderer, size + decoding_bytes(&decoding), decoding_scratch(&decoding), "a decode", error);
+    }
+    if (err == ERR_OK) {
+        decoding_attach(&decoding, renderer->scratch);
+        buffer_upload(input, 0, latents, size);
+        program_run(decoding.programs[0]);
+        backend_wait(model->backend);
+        *output = take_output(&decoding, 0, width, height);
+    }
+    if (decoding.programs != NULL) {
+        decoding_release(&decoding);
+    }
+    buffer_destroy(input);
+    return err;
+}
+
+/* [h,w,3] u8 -> -1..1 */
+static void upload_picture(struct buffer *buffer, const uint8_t *rgb, size_t values) {
+    float *picture = memory_get_array(values, sizeof *picture);
+    for (size_t i = 0; i < values; i++) {
+        picture[i] = (float)rgb[i] / 255.0f * 2.0f - 1.0f;
+    }
+    buffer_upload(buffer, 0, picture, values * sizeof *picture);
+    free(picture);
+}
+
+enum err renderer_encode(struct renderer *renderer, float *moments, const uint8_t *rgb, uint32_t width, uint32_t height,
+                         struct error *error) {
+    struct model *model = renderer->model;
+    struct buffer *input = NULL, *output = NULL;
+    uint32_t factor = model->shape.pixels_per_latent, channels = 2 * model->shape.latent_channels;
+    size_t values = (size_t)width * height * 3;
+    enum err err = check_size(model, width, height, 1, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    uint32_t h = height / factor, w = width / factor;
+    size_t size = sizeof(float) * h * w * channels;
+    struct program *p = program_create(model->backend);
+    err = buffer_create(&input, model->backend, values * sizeof(float), error);
+    if (err != ERR_OK || (err = buffer_create(&output, model->backend, size, error)) != ERR_OK) {
+        goto done;
+    }
+    op_copy(p, program_bind(p, output, 0, 1, h, w, channels),
+            vae_record_encoder(p, &model->vae, program_bind(p, input, 0, 1, height, width, 3)));
+    program_finish(p);
+    err = make_room(renderer, values * sizeof(float) + size, program_memory(p), "an encode", error);
+    if (err == ERR_OK) {
+        program_attach(p, renderer->scratch);
+        upload_picture(input, rgb, values);
+        program_run(p);
+        buffer_download(output, 0, moments, size);
+    }
+done:
+    program_destroy(p);
+    buffer_destroy(input);
+    buffer_destroy(output);
+    return err;
+}

@@ -1,0 +1,55 @@
+/*
+ * run.h - everything recorded for batches of one kind (size, count, guided or not): the step, the decoding, their
+ * buffers. Made once and used for every such batch; scratch memory is lent by the renderer.
+ */
+#ifndef PIPELINE_RUN_H
+#define PIPELINE_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pipeline/conditions.h"
+#include "pipeline/denoise/denoise.h"
+#include "pipeline/model.h"
+
+struct run_kind {
+    uint32_t width, height, count; /* pixels; pictures */
+    bool guided;
+    bool fresh; /* for ancestral samplers, too */
+    bool unit;  /* keeps the picture as floats, for traces */
+};
+
+/* Latents to pixels, `chunk` pictures a program. */
+struct decoding {
+    struct program **programs; /* [programs_count], owned */
+    uint32_t program_count, chunk;
+    struct buffer *pixels; /* [count,H,W,3] u8 */
+    struct buffer *bad;    /* [count] i32: values that are not finite */
+    struct buffer *unit;   /* [count,H,W,3] f32, or NULL */
+};
+
+struct run {
+    struct run_kind kind;
+    struct denoiser denoiser;
+    struct decoding decoding;
+    uint64_t used_at; /* batch number of the renderer */
+};
+
+bool run_kind_equal(const struct run_kind *a, const struct run_kind *b);
+MUST_USE enum err run_create(struct run **run, const struct model *model, const struct cross_memory *memory,
+                             const struct run_kind *kind, struct error *error);
+void run_destroy(struct run *run);
+uint64_t run_bytes(const struct run *run);   /* of its buffers */
+uint64_t run_scratch(const struct run *run); /* that its programs need, one at a time */
+void run_attach(struct run *run, struct buffer *scratch);
+
+/* Decodes `latents` [count,h,w,C]. As many pictures at once as fit into `memory` bytes, at least one. */
+MUST_USE enum err decoding_init(struct decoding *decoding, const struct model *model, struct buffer *latents,
+                                uint32_t count, uint32_t width, uint32_t height, bool unit, uint64_t memory,
+                                struct error *error);
+void decoding_release(struct decoding *decoding);
+uint64_t decoding_bytes(const struct decoding *decoding);
+uint64_t decoding_scratch(const struct decoding *decoding);
+void decoding_attach(struct decoding *decoding, struct buffer *scratch);
+
+#endif
