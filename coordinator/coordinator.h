@@ -20,7 +20,7 @@ struct coordinator_options {
     uint32_t heartbeat_ms;        /* how often workers say they live; 0: 1000 */
     uint32_t liveness_ms;         /* silence that ends a worker's leases; 0: 10000 */
     uint32_t max_batch;           /* jobs of a lease at most; 0: LIMIT_BATCH */
-    uint64_t free_mark_bytes;     /* less free space than this stops leasing; 0: 256 MiB */
+    uint64_t free_mark_bytes;     /* less free space than this stops leasing */
     uint64_t credit_bytes;        /* unacknowledged result bytes a worker may have; 0: 16 MiB */
 };
 

@@ -24,8 +24,6 @@ static void fill_options(struct coordinator *farm, const struct coordinator_opti
         farm->options.liveness_ms = 10000;
     if (!farm->options.max_batch)
         farm->options.max_batch = LIMIT_BATCH;
-    if (!farm->options.free_mark_bytes)
-        farm->options.free_mark_bytes = UINT64_C(256) << 20;
     if (!farm->options.credit_bytes)
         farm->options.credit_bytes = UINT64_C(16) << 20;
 }

@@ -28,7 +28,7 @@ static const char help[] =
     "  --heartbeat-ms N       how often workers say that they live (1000)\n"
     "  --liveness-ms N        silence after which a worker's jobs go elsewhere (10000)\n"
     "  --max-batch N          jobs of one lease at most, 1..256 (256)\n"
-    "  --free-mark-bytes N    less free space than this stops leasing (268435456)\n"
+    "  --free-mark-bytes N    less free space than this stops leasing (268435456; 0: never)\n"
     "  --log FILE             append the log there (else stderr)\n"
     "  --die-with-parent      end when the process that started it ends\n"
     "  --version, --help\n"
@@ -91,7 +91,7 @@ static enum err take_option(struct arguments *arguments, int option, const char 
     case 'b': return parse_u32(&options->heartbeat_ms, "heartbeat-ms", value, 600000, error);
     case 'v': return parse_u32(&options->liveness_ms, "liveness-ms", value, 3600000, error);
     case 'n': return parse_u32(&options->max_batch, "max-batch", value, 256, error);
-    case 'f': return parse_number(&options->free_mark_bytes, "free-mark-bytes", value, 1, INT64_MAX, error);
+    case 'f': return parse_number(&options->free_mark_bytes, "free-mark-bytes", value, 0, INT64_MAX, error);
     case 'l':
         if (options->address_count == ADDRESSES_LIMIT)
             return error_set(error, ERR_LIMIT, "--listen: want at most %d addresses, have more", ADDRESSES_LIMIT);
@@ -165,7 +165,7 @@ static enum err serve(const struct arguments *arguments, struct error *error) {
 }
 
 int main(int argc, char **argv) {
-    struct arguments arguments = { .die_with_parent = false };
+    struct arguments arguments = { .options = { .free_mark_bytes = UINT64_C(256) << 20 } };
     struct error error;
     pid_t parent = getppid();
     enum err err = parse_arguments(&arguments, argc, argv, &error);
