@@ -226,7 +226,7 @@ static void group_norm(struct cpu *cpu, const struct program *program, const str
     run.parts = norm_chunks(run.norm.rows);
     pool_run(cpu->pool, norm_sum_task, &run, x.n * run.parts);
     pool_run(cpu->pool, norm_factors_task, &run, x.n);
-    run.rows = NORM_CHUNK;
+    run.rows = norm_chunk_rows(run.norm.rows);
     pool_run(cpu->pool, norm_apply_task, &run, x.n * run.parts);
 }
 
@@ -249,7 +249,7 @@ static void layer_norm(struct cpu *cpu, const struct program *program, const str
             .channels = op->in[0].c,
             .epsilon = op->number,
         },
-        .rows = NORM_CHUNK,
+        .rows = NORM_PIECE,
     };
     pool_run(cpu->pool, layer_norm_task, &run, ceil_div(run.norm.rows, run.rows));
 }
