@@ -275,7 +275,8 @@ static void attention_task(void *context, uint32_t task, uint32_t thread) {
     const struct attention_run *run = context;
     uint32_t part = task % run->parts, head = task / run->parts % run->attention.heads;
     run->cpu->kernels->attention(&run->attention, task / run->parts / run->attention.heads, head,
-                                 part * ATTENTION_TILES * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
+                                 part * ATTENTION_TILES * run->cpu->kernels->panel,
+                                 run->scratch + thread * run->scratch_step);
 }
 
 static size_t attention_step(const struct cpu *cpu, const struct op *op) {
