@@ -52,11 +52,23 @@ static enum err write_all(int fd, const char *path, const uint8_t *data, size_t 
     return ERR_OK;
 }
 
-static enum err write_beside(const char *path, const void *data, size_t size, bool durable, struct error *error) {
+/* A new file beside `path`, its name in *draft; errno says why there is none. A draft may be left from a process that
+ * died, and process ids come again (in containers at once): such a name is passed over. */
+static int open_draft(char **draft, const char *path) {
     static atomic_uint counter;
-    char *draft = text_format("%s.%ld.%u.new", path, (long)getpid(), counter++);
+    for (;;) {
+        *draft = text_format("%s.%ld.%u.new", path, (long)getpid(), counter++);
+        int fd = open(*draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+        free(*draft);
+    }
+}
+
+static enum err write_beside(const char *path, const void *data, size_t size, bool durable, struct error *error) {
+    char *draft;
     enum err err = ERR_OK;
-    int fd = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open_draft(&draft, path);
     if (fd < 0) {
         err = error_errno(error, "%s", draft);
         goto done;

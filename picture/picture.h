@@ -13,6 +13,9 @@
 
 enum { PICTURE_SIDE_LIMIT = 16384, PICTURE_TEXT_LIMIT = 1 << 20, PICTURE_TEXTS_LIMIT = 64 };
 #define PICTURE_PIXELS_LIMIT (UINT64_C(64) << 20)
+/* What png_encode writes at most: contact sheets may be larger than what is read back. */
+enum { SHEET_SIDE_LIMIT = 32767 };
+#define SHEET_PIXELS_LIMIT (4 * PICTURE_PIXELS_LIMIT)
 
 struct picture {
     uint32_t width, height;
@@ -29,10 +32,12 @@ struct picture_text {
     char *text; /* UTF-8 */
 };
 
-/* 8-bit RGB, fixed compression settings and filters: the same bytes for the same input. */
+/* 8-bit RGB, fixed compression settings and filters: the same bytes for the same input (and version of zlib). Keys are
+ * printable ASCII without spaces. */
 MUST_USE enum err png_encode(struct bytes *out, const struct picture *picture, const struct picture_text *texts,
                              size_t count, struct error *error);
-/* Limits are held before memory is taken. Alpha is dropped over white, grey and palette become RGB, 16 bits 8. */
+/* Limits are held before memory is taken, and no more pixels than so many bytes can hold. Alpha is dropped over white, grey
+ * and palette become RGB, 16 bits 8. */
 MUST_USE enum err png_decode(struct picture *picture, const void *data, size_t size, struct error *error);
 /* Size from the header alone; checks the signature and IHDR. */
 MUST_USE enum err png_size(uint32_t *width, uint32_t *height, const void *data, size_t size, struct error *error);
@@ -70,10 +75,12 @@ struct sheet_options {
     const char *const *column_labels; /* [columns] or NULL */
     const char *const *row_labels;    /* [rows] or NULL; long ones are wrapped, then cut with an ellipsis */
 };
-/* ERR_LIMIT where the sheet would pass 32,767 pixels a side or PICTURE_PIXELS_LIMIT * 4. */
+/* ERR_LIMIT where the sheet would pass SHEET_SIDE_LIMIT pixels a side or SHEET_PIXELS_LIMIT. The labels are drawn here;
+ * `options` and its texts are not kept. */
 MUST_USE enum err sheet_create(struct sheet **sheet, const struct sheet_options *options, struct error *error);
 void sheet_place(struct sheet *sheet, uint32_t column, uint32_t row, const struct picture *picture);
 void sheet_mark(struct sheet *sheet, uint32_t column, uint32_t row, const char *text); /* "waiting", "failed: ..." */
+/* Moves the pixels to `out`. Once only; sheet_destroy follows. */
 MUST_USE enum err sheet_finish(struct picture *out, struct sheet *sheet, struct error *error);
 void sheet_destroy(struct sheet *sheet);
 

@@ -63,6 +63,11 @@ const char *rng_name(enum rng rng);
 const char *syntax_name(enum syntax syntax);
 const char *numerics_name(enum numerics numerics);
 enum schedule schedule_automatic(enum sampler sampler); /* A1111's choice */
+/* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS), case-insensitive; the value is that of its enum.
+ * ERR_UNSUPPORTED for names that other programs have and this version lacks. */
+MUST_USE enum err catalog_name_parse(unsigned *value, enum field field, const char *text, struct error *error);
+/* Edits (neighbours swapped count one) between two words, case ignored: for "the nearest known one is". */
+size_t word_distance(const char *a, const char *b);
 /* Case-insensitive; "DPM++ 2M Karras" gives both, otherwise *schedule is untouched. */
 MUST_USE enum err sampler_parse(enum sampler *sampler, enum schedule *schedule, const char *text, struct error *error);
 
@@ -74,10 +79,21 @@ enum {
     LIMIT_SWEEP_FILE = 16 << 20,    /* bytes of YAML */
     LIMIT_SWEEP_BYTES = 16 << 20,   /* of a sweep's canonical JSON */
     LIMIT_AXIS_VALUES = 100000,     /* written out in the sweep file; longer ones come from files or ranges */
+    LIMIT_SWEEP_VALUES = 400000,    /* texts written in a sweep file, keys included */
     LIMIT_EXCLUDES = 32,
+    LIMIT_EXCLUDE_CLASSES = 65536,  /* different sets of excludes that places can match: bounds the counting of jobs */
+    LIMIT_EXCLUDE_WORK = 1 << 22,   /* combinations of such sets, axis by axis: bounds its time */
+    LIMIT_TABLE_ROW = 2 << 20,      /* bytes of one row of a table, or one record of a prompt file */
     LIMIT_NAME = 120,               /* bytes of a sweep's, worker's or user's name */
     LIMIT_TABLE_COLUMNS = FIELD_COUNT,
     LIMIT_BATCH = 256,              /* jobs of one lease */
+    LIMIT_SPEC_BYTES = 200 << 10,   /* a job's canonical bytes: two prompts of control characters, escaped, and the rest */
+    LIMIT_LEASES = 4096,            /* leases in one PROGRESS */
+    LIMIT_KEYS = 100000,            /* digests in one ACKNOWLEDGED or MISSING */
+    LIMIT_LIST = 10000,             /* jobs in one JOBS */
+    LIMIT_SWEEPS = 10000,           /* sweeps in one STATUS_REPORT */
+    LIMIT_WORKERS = 10000,          /* workers in one WORKERS_REPORT */
+    LIMIT_SENTENCE = 4096,          /* bytes of an error's or an explanation's text */
     LIMIT_MESSAGE = 32 << 20,       /* bytes of one message */
     LIMIT_PICTURE = 24 << 20,       /* bytes of one PNG in a message */
     LIMIT_CHUNK = 1 << 20           /* bytes of an object in one PUT or FETCH */

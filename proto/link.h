@@ -31,8 +31,12 @@ MUST_USE enum err link_bind(struct link **link, const char *const *addresses, si
 MUST_USE enum err link_connect(struct link **link, const char *address, struct error *error);                      /* DEALER */
 void link_destroy(struct link *link); /* what is queued is given a short while to leave */
 void *link_socket(struct link *link); /* for zmq_poll */
+/* What it is bound or connected to (the last one of several); "tcp://127.0.0.1:*" has become its real port. */
+const char *link_address(const struct link *link);
 
-/* Send one message. ERR_UNREACHABLE: nobody there (any more); ERR_LIMIT: its queue is full, try later. */
+/* Send one message, without waiting. ERR_UNREACHABLE: nobody there (any more); ERR_LIMIT: its queue is full, try later. ERR_INTERNAL:
+ * it is larger than LIMIT_MESSAGE (who fills lists cuts them by bytes: MESSAGE_ROOM). A DEALER that has just been made is not
+ * connected yet: wait for ZMQ_POLLOUT, or try again. */
 MUST_USE enum err link_send(struct link *link, const struct route *to /* NULL on a DEALER */, const struct message *message,
                             struct error *error);
 /* Receive one if there is one: *got false, ERR_OK when there is none. A frame that does not decode is ERR_CORRUPT with *from

@@ -19,7 +19,11 @@
 #include "base/hash.h"
 #include "proto/catalog.h"
 
-enum { PROTOCOL_VERSION = 1 };
+enum {
+    PROTOCOL_VERSION = 1,
+    MESSAGE_ROOM = 7 << 20 /* who fills RESULTS, ASSIGN or JOBS stops adding items once their bytes pass this: with the
+                            * largest last item the message is still below LIMIT_MESSAGE */
+};
 
 enum message_type {
     MESSAGE_REFUSED = 1,     /* any answer that is no: code and sentence */
@@ -224,7 +228,10 @@ struct message {
     };
 };
 
-void message_encode(struct bytes *out, const struct message *message); /* limits are asserted: our own values */
+/* Appends. Counts and sizes are asserted: our own values. Sentences (refused.text, failure.text, last_error, error,
+ * explanation.text) may quote foreign bytes: they are made UTF-8 and cut to LIMIT_SENTENCE. A NULL text is "". */
+void message_encode(struct bytes *out, const struct message *message);
+/* ERR_CORRUPT or ERR_LIMIT for anything that is not a message within every limit; names hold no control characters. */
 MUST_USE enum err message_decode(struct message *message, const void *data, size_t size, struct error *error);
 void message_release(struct message *message);
 const char *message_type_name(enum message_type type);

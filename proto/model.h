@@ -34,6 +34,7 @@ struct model_facts {
     struct digest digest;
     char family[16];            /* "sd1" */
     uint32_t pixels_per_latent; /* from vae/config.json: 2^(levels-1) */
+    uint32_t default_width, default_height; /* the size it was trained for: unet sample_size * pixels_per_latent */
     uint64_t parameters_bytes;  /* of its safetensors files together; 0 if not at hand */
 };
 /* Reads the configs of a folder. A folder that is no model of a supported kind (no model_index.json; SDXL, SD3, Flux, video;
@@ -43,8 +44,9 @@ MUST_USE enum err model_facts_read(struct model_facts *facts, const char *folder
 MUST_USE enum err model_facts_parse(struct model_facts *facts, const struct bytes *index, const struct bytes *unet,
                                     const struct bytes *vae, struct error *error);
 
-/* From what a user writes to a folder: a path (relative to `beside` first, then to the working directory), or a name looked
- * up in SEEDFARM_MODELS (a colon-separated list) and then in the models folder next to the program ("demo": models/demo).
+/* From what a user writes to a folder: a path (relative to `beside` first, which may be NULL, then to the working directory);
+ * a name looked up in the models folders, which are those of SEEDFARM_MODELS (a colon-separated list), then the one next to
+ * the program ("demo": models/demo); or a digest of 64 hex digits, looked for among all models of those folders.
  * *folder is owned by the caller. */
 MUST_USE enum err model_find(char **folder, const char *text, const char *beside, struct error *error);
 

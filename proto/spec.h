@@ -21,6 +21,7 @@ struct decimal {
 };
 MUST_USE enum err decimal_parse(struct decimal *decimal, const char *text, struct error *error); /* "7", "4.50", "-.5" */
 void decimal_format(char out[32], struct decimal decimal);                                         /* shortest */
+struct decimal decimal_reduce(struct decimal decimal);                                             /* trailing zeros off */
 double decimal_value(struct decimal decimal);
 int decimal_compare(struct decimal a, struct decimal b);
 
@@ -44,7 +45,8 @@ void spec_init(struct spec *spec); /* every default of the catalog; prompt "", m
 void spec_release(struct spec *spec);
 void spec_copy(struct spec *to, const struct spec *from); /* `to` is initialised or released before */
 
-/* One field from its text, checked against type and limits. TYPE_MODEL wants 64 hex digits here: names and paths are
+/* One field from its text, checked against type and limits; the sentence begins with the field's name. A sampler that
+ * names a schedule too ("DPM++ 2M Karras") sets both. TYPE_MODEL wants 64 hex digits here: names and paths are
  * the command line's business. seed "random" or "-1" draws one now. */
 MUST_USE enum err spec_set(struct spec *spec, enum field field, const char *text, struct error *error);
 /* The text that spec_set would read back. */
@@ -55,7 +57,11 @@ MUST_USE enum err spec_check(struct spec *spec, struct error *error);
 
 void spec_canonical(struct bytes *out, const struct spec *spec); /* DESIGN section 4 */
 struct digest spec_key(const struct spec *spec);
-/* From canonical bytes; anything else, unsorted or unknown keys included, is refused. */
+/* Does rng `cpu` fold this seed onto another one? It looks at the low 32 bits only (seed 2^32 draws what seed 0 draws), so a
+ * command line may want to warn. */
+bool spec_seed_folds(const struct spec *spec);
+/* From canonical bytes; anything else, unsorted or unknown keys included, is refused. *spec is an output: what it held before
+ * is not released. */
 MUST_USE enum err spec_parse(struct spec *spec, const void *data, size_t size, struct error *error);
 
 /* May these two be drawn in one batch? (same model, size, steps, sampler, schedule, clip skip, numerics, guided or not) */

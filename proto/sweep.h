@@ -43,7 +43,17 @@ struct axis {
     uint64_t seed_from, seed_step; /* AXIS_RANGE of seeds */
     struct digest table;         /* AXIS_TABLE */
     uint64_t table_size;
-    struct table *rows;          /* AXIS_TABLE: opened by sweep_attach; borrowed */
+    struct table *rows;          /* AXIS_TABLE: opened by sweep_attach, closed by sweep_release */
+    /* Which excludes (a bit each) agree with a position, as far as this axis has a say; made by sweep_check. */
+    uint32_t mask;               /* where nothing below says otherwise */
+    uint32_t *masks;             /* AXIS_VALUES: [count], or NULL */
+    struct axis_point *points;   /* AXIS_RANGE: positions named by an exclude, in order */
+    uint32_t point_count;
+};
+
+struct axis_point {
+    uint64_t position;
+    uint32_t mask;
 };
 
 struct exclude {
@@ -58,16 +68,22 @@ struct sweep {
     uint32_t axis_count;
     struct exclude *excludes;
     uint32_t exclude_count;
+    uint32_t fixed_mask;         /* excludes that agree with the fixed values; made by sweep_check */
+    uint64_t jobs;               /* places less excluded ones; made by sweep_check */
 };
 
 void sweep_release(struct sweep *sweep);
 
 /* Grid positions, excluded ones included: an index is 0..places-1. ERR_LIMIT beyond LIMIT_SWEEP_JOBS, both values said. */
 MUST_USE enum err sweep_places(uint64_t *places, const struct sweep *sweep, struct error *error);
+/* What single values cannot say: order and fields of the axes, places, combinations of sampler and schedule, excludes (none on a
+ * field that comes from a table; at least one job left). Counts the jobs without walking over them. sweep_parse and
+ * sweep_file_read have done it; call it after filling a struct sweep by hand. */
+MUST_USE enum err sweep_check(struct sweep *sweep, struct error *error);
 /* How many of them are jobs. */
 uint64_t sweep_jobs(const struct sweep *sweep);
 bool sweep_excluded(const struct sweep *sweep, uint64_t index);
-/* The job at `index`, checked. Fails only on a table that cannot be read or has a bad row (both named). */
+/* The job at `index`, checked. *spec is an output: what it held before is not released. Fails only on a table that cannot be read or has a bad row (both named). */
 MUST_USE enum err sweep_job(struct spec *spec, const struct sweep *sweep, uint64_t index, struct error *error);
 /* Position on each axis at `index` (positions[axis_count]). */
 void sweep_positions(uint64_t *positions, const struct sweep *sweep, uint64_t index);
@@ -90,11 +106,13 @@ struct table;
 MUST_USE enum err table_open(struct table **table, const char *path, uint32_t columns, struct error *error);
 void table_close(struct table *table);
 uint64_t table_count(const struct table *table);
+uint64_t table_size(const struct table *table); /* bytes of the file */
+/* Into columns[columns], each of which is cleared first. */
 MUST_USE enum err table_row(struct bytes *columns[], const struct table *table, uint64_t row, struct error *error);
 
 /* Where a sweep's tables lie as files: returns an owned path for a digest, or NULL. */
 typedef char *sweep_table_path(void *context, const struct digest *digest);
-/* Open every table of the sweep; sweep_release closes them. Also checks count and size against the JSON. */
+/* Open every table of the sweep that is not open yet; sweep_release closes them. Also checks count and size against the JSON. */
 MUST_USE enum err sweep_attach(struct sweep *sweep, sweep_table_path *path, void *context, struct error *error);
 
 /* ---- from a sweep file ---------------------------------------------------------------------------------------------- */
@@ -113,7 +131,9 @@ struct sweep_file {
     uint32_t model_count;
 };
 
-/* Turns the `model:` text of a sweep (a name or a path) into a folder and its digest; see proto/model.h's model_find. */
+/* Reads the file, its prompt and rows files, and its models (model_find, model_facts_read), and checks sizes against each
+ * model. The sweep's tables are attached. docs/PROTOCOL.md and the README describe the format. Sentences begin with file and
+ * line: "frog.yaml:4: steps: want 1..1000, have 0". */
 MUST_USE enum err sweep_file_read(struct sweep_file *file, const char *path, struct error *error);
 /* The same from memory; relative files are looked up beside `folder`. `name` stands in sentences ("frog.yaml:4: ..."). */
 MUST_USE enum err sweep_file_parse(struct sweep_file *file, const void *data, size_t size, const char *name,

@@ -3,6 +3,7 @@
  * and hands them to the pool.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 
 enum {
     VECTOR_PADDING = 16, /* floats behind a bias, so that kernels may read whole vectors */
+    ROWS_SPLIT = 48,      /* tasks of fewer rows are not cut further */
     TASKS_PER_THREAD = 6, /* so that the last ones end at about the same time */
 };
 
@@ -22,6 +24,7 @@ struct cpu {
     struct pool *pool;
     char *scratch; /* of all threads */
     size_t scratch_step;
+    atomic_bool running; /* one program at a time: threads and scratch are shared */
 };
 
 static const struct cpu *cpu_of(const struct backend *backend) {
@@ -72,9 +75,11 @@ static void gemm_cut(struct gemm_run *run) {
     uint32_t column_tasks = ceil_div(run->gemm.columns, columns_max);
     uint32_t panels = ceil_div(run->gemm.columns, panel);
     while (row_tasks * column_tasks < want) {
-        if (run->gemm.rows / row_tasks >= 48) { /* rows of a task, before columns: weights are read less often */
+        uint32_t rows = run->gemm.rows / row_tasks, columns = run->gemm.columns / column_tasks;
+        bool rows_split = rows >= ROWS_SPLIT, columns_split = column_tasks * 2 <= panels;
+        if (rows_split && (rows >= columns || !columns_split)) {
             row_tasks *= 2;
-        } else if (column_tasks * 2 <= panels) {
+        } else if (columns_split) {
             column_tasks *= 2;
         } else {
             break;
@@ -108,6 +113,7 @@ static void linear(struct cpu *cpu, const struct program *program, const struct 
                       .k = op->in[0].c,
                       .columns = op->out[0].c,
                       .weight = op->weight->data,
+                      .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .activation = op->activation,
                       .residual = input_data(program, op->in[1]),
@@ -137,6 +143,7 @@ static void conv(struct cpu *cpu, const struct program *program, const struct op
                       .k = op->weight->columns,
                       .columns = out.c,
                       .weight = op->weight->data,
+                      .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .vector = input_data(program, op->in[2]),
                       .vector_step = op->in[2].n == 1 ? 0 : out.c,
@@ -219,7 +226,7 @@ static void group_norm(struct cpu *cpu, const struct program *program, const str
     run.parts = norm_chunks(run.norm.rows);
     pool_run(cpu->pool, norm_sum_task, &run, x.n * run.parts);
     pool_run(cpu->pool, norm_factors_task, &run, x.n);
-    run.rows = NORM_CHUNK;
+    run.rows = norm_chunk_rows(run.norm.rows);
     pool_run(cpu->pool, norm_apply_task, &run, x.n * run.parts);
 }
 
@@ -242,7 +249,7 @@ static void layer_norm(struct cpu *cpu, const struct program *program, const str
             .channels = op->in[0].c,
             .epsilon = op->number,
         },
-        .rows = NORM_CHUNK,
+        .rows = NORM_PIECE,
     };
     pool_run(cpu->pool, layer_norm_task, &run, ceil_div(run.norm.rows, run.rows));
 }
@@ -252,16 +259,16 @@ static void layer_norm(struct cpu *cpu, const struct program *program, const str
 struct attention_run {
     const struct cpu *cpu;
     struct attention attention;
-    uint32_t tiles; /* of queries */
+    uint32_t parts; /* of an image's queries */
     char *scratch;
     size_t scratch_step;
 };
 
 static void attention_task(void *context, uint32_t task, uint32_t thread) {
     const struct attention_run *run = context;
-    uint32_t tile = task % run->tiles, head = task / run->tiles % run->attention.heads;
-    run->cpu->kernels->attention(&run->attention, task / run->tiles / run->attention.heads, head,
-                                 tile * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
+    uint32_t part = task % run->parts, head = task / run->parts % run->attention.heads;
+    run->cpu->kernels->attention(&run->attention, task / run->parts / run->attention.heads, head,
+                                 part * ATTENTION_TILES * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
 }
 
 static size_t attention_step(const struct cpu *cpu, const struct op *op) {
@@ -289,14 +296,36 @@ static void attention(struct cpu *cpu, const struct program *program, const stru
             .out = program_data(program, op->out[0]),
             .out_row = q.c,
         },
-        .tiles = ceil_div(q.h, cpu->kernels->panel),
+        .parts = ceil_div(q.h, ATTENTION_TILES * cpu->kernels->panel),
         .scratch = program_workspace(program, op),
         .scratch_step = attention_step(cpu, op),
     };
     for (uint32_t n = 0; run.attention.kv_index != NULL && n < q.n; n++) {
         assert(run.attention.kv_index[n] >= 0 && (uint32_t)run.attention.kv_index[n] < k.n);
     }
-    pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.tiles);
+    pool_run(cpu->pool, attention_task, &run, q.n * op->heads * run.parts);
+}
+
+/* ---- concatenation ---------------------------------------------------------------------------------------------- */
+
+struct concat_run {
+    const struct program *program;
+    const struct op *op;
+};
+enum { CONCAT_ROWS = 128 };
+
+static void concat_task(void *context, uint32_t task, uint32_t thread) {
+    const struct concat_run *run = context;
+    (void)thread;
+    size_t first = (size_t)task * CONCAT_ROWS, left = tensor_rows(run->op->out[0]) - first;
+    host_concat(run->program, run->op, first, left < CONCAT_ROWS ? left : CONCAT_ROWS);
+}
+
+static void concat(struct cpu *cpu, const struct program *program, const struct op *op) {
+    struct concat_run run = { program, op };
+    size_t tasks = (tensor_rows(op->out[0]) + CONCAT_ROWS - 1) / CONCAT_ROWS;
+    assert(tasks <= UINT32_MAX);
+    pool_run(cpu->pool, concat_task, &run, (uint32_t)tasks);
 }
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
@@ -333,6 +362,8 @@ static size_t workspace(const struct backend *backend, const struct op *op) {
 
 static void run(const struct program *program) {
     struct cpu *cpu = (struct cpu *)program->backend;
+    bool was_running = atomic_exchange(&cpu->running, true);
+    assert(!was_running);
     for (size_t i = 0; i < program->op_count; i++) {
         const struct op *op = &program->ops[i];
         if (op->kind == OP_LINEAR) {
@@ -345,11 +376,14 @@ static void run(const struct program *program) {
             layer_norm(cpu, program, op);
         } else if (op->kind == OP_ATTENTION) {
             attention(cpu, program, op);
+        } else if (op->kind == OP_CONCAT) {
+            concat(cpu, program, op);
         } else {
             bool done = host_execute(program, op);
             assert(done);
         }
     }
+    atomic_store(&cpu->running, false);
 }
 
 static void wait_nothing(struct backend *backend) {
@@ -363,12 +397,18 @@ static void destroy(struct backend *backend) {
     free(cpu);
 }
 
-/* Best first; ends with the one that runs everywhere. */
+/* Best first; ends with the one that runs everywhere. The levels' parts are asked for one by one: clang 14 does not know
+ * "x86-64-v3". The parts that it cannot ask for (LZCNT, MOVBE, F16C) are in every processor that has the others. */
 static const struct cpu_kernels *kernels_at(size_t place) {
 #if defined(__x86_64__)
     static const struct cpu_kernels *const all[] = { &cpu_kernels_v4, &cpu_kernels_v3, &cpu_kernels_generic };
     __builtin_cpu_init();
-    const bool runs[] = { __builtin_cpu_supports("x86-64-v4"), __builtin_cpu_supports("x86-64-v3"), true };
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                    __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
+    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl");
+    const bool runs[] = { v4, v3, true };
 #else
     static const struct cpu_kernels *const all[] = { &cpu_kernels_generic };
     const bool runs[] = { true };

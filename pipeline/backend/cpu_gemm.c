@@ -78,25 +78,35 @@ static void gather_run_resized(float *to, const struct gemm *g, const float *ima
     }
 }
 
+/* One row of A, columns first_k..end_k: the window at (y,x) of one image, cut into its rows. `row` is the window row
+ * of first_k. */
+static void gather_window(float *to, const struct gemm *g, const float *image, int64_t y, int64_t x, uint32_t row,
+                          uint32_t first_k, uint32_t end_k) {
+    uint32_t run = g->kw * g->channels;
+    int64_t line = (int64_t)g->w * g->channels;
+    bool inside = g->resize_h == 0 && y >= 0 && x >= 0 && y + g->kh <= g->h && x + g->kw <= g->w;
+    const float *corner = image + y * line + x * g->channels;
+    for (uint32_t k = first_k; k < end_k; row++) {
+        uint32_t start = k - row * run, end = (row + 1) * run < end_k ? run : end_k - row * run;
+        if (inside) {
+            floats_copy(to, corner + row * line + start, end - start);
+        } else if (g->resize_h == 0) {
+            gather_run(to, g, image, y + row, x, start, end);
+        } else {
+            gather_run_resized(to, g, image, y + row, x, start, end);
+        }
+        to += end - start;
+        k += end - start;
+    }
+}
+
 /* Columns first_k..end_k of rows first..first+rows of A. */
 static void gather(float *a, const struct gemm *g, uint32_t first, uint32_t rows, uint32_t first_k, uint32_t end_k) {
-    uint32_t run = g->kw * g->channels, places = g->out_h * g->out_w;
-    uint32_t n = first / places, place = first % places, i = place / g->out_w, j = place % g->out_w;
+    uint32_t places = g->out_h * g->out_w, n = first / places, i = first % places / g->out_w, j = first % g->out_w;
+    uint32_t row = first_k / (g->kw * g->channels);
     for (uint32_t r = 0; r < rows; r++, a += A_ROW) {
-        const float *image = g->x + (size_t)n * g->h * g->w * g->channels;
-        int64_t y = (int64_t)i * g->stride - g->pad_top, x = (int64_t)j * g->stride - g->pad_left;
-        float *to = a;
-        for (uint32_t k = first_k; k < end_k;) {
-            uint32_t row = k / run, start = k - row * run;
-            uint32_t end = (row + 1) * run < end_k ? run : end_k - row * run;
-            if (g->resize_h == 0) {
-                gather_run(to, g, image, y + row, x, start, end);
-            } else {
-                gather_run_resized(to, g, image, y + row, x, start, end);
-            }
-            to += end - start;
-            k += end - start;
-        }
+        gather_window(a, g, g->x + (size_t)n * g->h * g->w * g->channels, (int64_t)i * g->stride - g->pad_top,
+                      (int64_t)j * g->stride - g->pad_left, row, first_k, end_k);
         if (++j == g->out_w) {
             j = 0;
             if (++i == g->out_h) {
@@ -162,9 +172,16 @@ static void epilogue(const struct gemm *g, const struct gemm_task *task, const f
 
 /* ---- the product ------------------------------------------------------------------------------------------------ */
 
-static __attribute__((noinline)) void product_gathered(uint32_t rows, float *c, size_t c_row, const float *a,
-                                                       const float *b, size_t count, enum product_end end) {
-    PRODUCT_SWITCH(rows, c, c_row, a, A_ROW, 1, b, count, end, NULL)
+static __attribute__((noinline)) void product_wide(uint32_t rows, float *c, size_t c_row, const float *a,
+                                                   const float *b, size_t count, const float *ahead,
+                                                   enum product_end end) {
+    PRODUCT_SWITCH(rows, 2, c, c_row, a, A_ROW, 1, b, count, ahead, end, b)
+}
+
+static __attribute__((noinline)) void product_narrow(uint32_t rows, float *c, size_t c_row, const float *a,
+                                                     const float *b, size_t count, const float *ahead,
+                                                     enum product_end end) {
+    PRODUCT_SWITCH(rows, 1, c, c_row, a, A_ROW, 1, b, count, ahead, end, b)
 }
 
 /* All rows of the block against `panels` panels of weights, `count` deep from first_k on. */
@@ -172,10 +189,13 @@ static void product_block(float *sums, size_t sum_row, const float *a, uint32_t 
                           uint32_t first_panel, uint32_t panels, uint32_t first_k, uint32_t count) {
     for (uint32_t p = 0; p < panels; p++) {
         const float *b = g->weight + ((size_t)(first_panel + p) * g->k + first_k) * PANEL;
-        for (uint32_t r = 0, take; r < rows; r += take) {
+        const float *next = p + 1 < panels ? b + (size_t)g->k * PANEL : b;
+        bool narrow = (first_panel + p) * PANEL + LANES >= g->weight_rows;
+        for (uint32_t r = 0, take, tile = 0; r < rows; r += take, tile++) {
             take = tile_rows(rows - r);
-            product_gathered(take, sums + r * sum_row + p * PANEL, sum_row, a + (size_t)r * A_ROW, b, count,
-                             first_k == 0 ? PRODUCT_STORE : PRODUCT_ADD);
+            (narrow ? product_narrow : product_wide)(take, sums + r * sum_row + p * PANEL, sum_row,
+                                                     a + (size_t)r * A_ROW, b, count, next + tile % 2 * count * LINE,
+                                                     first_k == 0 ? PRODUCT_STORE : PRODUCT_ADD);
         }
     }
 }

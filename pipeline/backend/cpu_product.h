@@ -1,7 +1,8 @@
 /*
- * cpu_product.h - the innermost loop of everything: C[rows,PANEL] = A[rows,K] B[K,PANEL], rows <= TILE_ROWS.
+ * cpu_product.h - the innermost loop of everything: C[rows,PANEL] = A[rows,K] B[K,PANEL], rows <= TILE_ROWS; or only
+ * the first LANES columns of it, where the others are padding.
  *
- * Each element is one chain of multiply-adds over k, from zero, whatever the number of rows beside it.
+ * Each element is one chain of multiply-adds over k, from zero, whatever rows and columns are beside it.
  */
 #ifndef PIPELINE_BACKEND_CPU_PRODUCT_H
 #define PIPELINE_BACKEND_CPU_PRODUCT_H
@@ -12,15 +13,18 @@
  * spread over the sets of the L1 cache. */
 enum { BLOCK_K = 256, A_ROW = BLOCK_K + LANES };
 
+enum { LINE = 16 }; /* floats of a cache line */
+
 enum product_end {
     PRODUCT_STORE, /* C = sum */
     PRODUCT_ADD,   /* C = C + sum */
-    PRODUCT_SCALE  /* C = C * scale[PANEL] + sum */
+    PRODUCT_SCALE  /* C = C * scale[PANEL] + sum; the others do not read scale */
 };
 
-/* A[r,k] = a[r * a_row + k * a_k]; B[k] = b + k * PANEL. */
-INLINE void product(const int rows, float *c, size_t c_row, const float *a, size_t a_row, size_t a_k, const float *b,
-                    size_t count, enum product_end end, const float *scale) {
+/* A[r,k] = a[r * a_row + k * a_k]; B[k] = b + k * PANEL. A cache line of `ahead` (or NULL) is asked for at each k: what
+ * the next calls will read, on its way from memory while this one computes. */
+INLINE void product(const int rows, const int vectors, float *c, size_t c_row, const float *a, size_t a_row, size_t a_k, const float *b,
+                    size_t count, const float *ahead, enum product_end end, const float *scale) {
     vec sum[TILE_ROWS][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
@@ -28,18 +32,23 @@ INLINE void product(const int rows, float *c, size_t c_row, const float *a, size
     }
 #pragma GCC unroll 4
     for (size_t k = 0; k < count; k++) {
-        vec b0 = vec_load(b + k * PANEL), b1 = vec_load(b + k * PANEL + LANES);
+        if (ahead != NULL) {
+            __builtin_prefetch(ahead + k * LINE, 0, 2);
+        }
+        vec b0 = vec_load(b + k * PANEL), b1 = vectors == 2 ? vec_load(b + k * PANEL + LANES) : b0;
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
             vec x = vec_all(a[r * a_row + k * a_k]);
             sum[r][0] = vec_fma(x, b0, sum[r][0]);
-            sum[r][1] = vec_fma(x, b1, sum[r][1]);
+            if (vectors == 2) {
+                sum[r][1] = vec_fma(x, b1, sum[r][1]);
+            }
         }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 2
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < vectors; i++) {
             float *place = c + r * c_row + i * LANES;
             vec value = sum[r][i];
             if (end == PRODUCT_ADD) {
@@ -57,6 +66,7 @@ INLINE void product(const int rows, float *c, size_t c_row, const float *a, size
     case n:                                                           \
         product((n) <= TILE_ROWS ? (n) : TILE_ROWS, __VA_ARGS__);     \
         break
+/* ... is what follows `rows` in product(), the constant `vectors` first. */
 #define PRODUCT_SWITCH(rows, ...)                                     \
     switch (rows) {                                                   \
         PRODUCT_CASE(1, __VA_ARGS__);                                 \

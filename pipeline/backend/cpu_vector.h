@@ -62,6 +62,10 @@ INLINE vec vec_max(vec a, vec b) {
 INLINE vec vec_min(vec a, vec b) {
     return (vec)_mm512_min_ps((__m512)a, (__m512)b);
 }
+/* value, but 0 in the lanes where x < limit (not where x is NaN). */
+INLINE vec vec_zero_below(vec value, vec x, vec limit) {
+    return (vec)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)x, (__m512)limit, _CMP_NLT_UQ), (__m512)value);
+}
 INLINE vec vec_load_part(const float *from, size_t count) {
     return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
 }
@@ -90,6 +94,9 @@ INLINE vec vec_min(vec a, vec b) {
     return vec_select(a < b, a, b);
 }
 #endif
+INLINE vec vec_zero_below(vec value, vec x, vec limit) {
+    return (vec)(~(x < limit) & vec_bits(value));
+}
 INLINE vec vec_load_part(const float *from, size_t count) {
     float padded[LANES] = { 0 };
     memcpy(padded, from, count * sizeof *padded);
@@ -112,6 +119,41 @@ INLINE void vec_store_upto(float *to, vec x, size_t count) {
     } else {
         vec_store_part(to, x, count);
     }
+}
+
+/* Lanes of (a, b): for blocks of `step` lanes, the even blocks of both, or the odd ones. */
+#define SHUFFLE_EVEN(j, step) ((j) & (step) ? LANES + (j) - (step) : (j))
+#define SHUFFLE_ODD(j, step) ((j) & (step) ? LANES + (j) : (j) + (step))
+#define SHUFFLE_4(which, j, step) which(j, step), which(j + 1, step), which(j + 2, step), which(j + 3, step)
+#if defined(__AVX512F__)
+#define SHUFFLE(a, b, which, step)                                                                                     \
+    __builtin_shufflevector(a, b, SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step), SHUFFLE_4(which, 8, step),     \
+                            SHUFFLE_4(which, 12, step))
+#elif defined(__AVX2__) && defined(__FMA__)
+#define SHUFFLE(a, b, which, step)                                                                                     \
+    __builtin_shufflevector(a, b, SHUFFLE_4(which, 0, step), SHUFFLE_4(which, 4, step))
+#else
+#define SHUFFLE(a, b, which, step) __builtin_shufflevector(a, b, SHUFFLE_4(which, 0, step))
+#endif
+#define TRANSPOSE_STEP(x, step)                                                                                        \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {                                                         \
+        if ((i & (step)) == 0) {                                                                                       \
+            vec a = x[i], b = x[(i + (step)) % LANES];                                                                 \
+            x[i] = SHUFFLE(a, b, SHUFFLE_EVEN, step);                                                                  \
+            x[(i + (step)) % LANES] = SHUFFLE(a, b, SHUFFLE_ODD, step);                                                \
+        }                                                                                                              \
+    }
+
+/* Lane j of vector i changes places with lane i of vector j. */
+INLINE void vec_transpose(vec x[LANES]) {
+    TRANSPOSE_STEP(x, 1)
+    TRANSPOSE_STEP(x, 2)
+#if defined(__AVX2__)
+    TRANSPOSE_STEP(x, 4)
+#endif
+#if defined(__AVX512F__)
+    TRANSPOSE_STEP(x, 8)
+#endif
 }
 
 INLINE void floats_copy(float *to, const float *from, size_t count) {

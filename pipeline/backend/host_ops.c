@@ -29,15 +29,20 @@ static void embed(const struct program *program, const struct op *op) {
     }
 }
 
-static void concat(const struct program *program, const struct op *op) {
-    const float *a = program_data(program, op->in[0]), *b = program_data(program, op->in[1]);
-    float *out = program_data(program, op->out[0]);
+void host_concat(const struct program *program, const struct op *op, size_t first_row, size_t rows) {
     size_t a_width = op->in[0].c, b_width = op->in[1].c;
-    for (size_t row = 0; row < tensor_rows(op->out[0]); row++) {
+    const float *a = (const float *)program_data(program, op->in[0]) + first_row * a_width;
+    const float *b = (const float *)program_data(program, op->in[1]) + first_row * b_width;
+    float *out = (float *)program_data(program, op->out[0]) + first_row * (a_width + b_width);
+    for (size_t row = 0; row < rows; row++) {
         memcpy(out, a + row * a_width, a_width * sizeof *out);
         memcpy(out + a_width, b + row * b_width, b_width * sizeof *out);
         out += a_width + b_width;
     }
+}
+
+static void concat(const struct program *program, const struct op *op) {
+    host_concat(program, op, 0, tensor_rows(op->out[0]));
 }
 
 static void scale(const struct program *program, const struct op *op) {

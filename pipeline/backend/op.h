@@ -139,5 +139,7 @@ void host_download(struct backend *backend, void *host, const void *data, size_t
 /* Ops that take no time and are the same plain code on both (host_ops.c): everything from OP_EMBED that is not
  * LINEAR, CONV, a norm or ATTENTION. Returns false for those. */
 bool host_execute(const struct program *program, const struct op *op);
+/* Rows first_row.. of a concatenation, for a device that shares it out. */
+void host_concat(const struct program *program, const struct op *op, size_t first_row, size_t rows);
 
 #endif

@@ -91,6 +91,7 @@ const struct problem problems[] = {
     GROUP(16, 8, 20, 1, .mean = 30.0f),
     GROUP(32, 32, 32, 16, .silu = true, .mean = 3.0f),
     GROUP(11, 11, 320, 32, .silu = true),
+    GROUP(93, 97, 10, 5), /* more than 128 pieces of 64 places */
     LAYER(77, 128),
     LAYER(1, 1),
     LAYER(3, 7),
@@ -136,12 +137,12 @@ double problem_tolerance(const struct problem *p) {
     switch (p->kind) {
     case PROBLEM_LINEAR:
     case PROBLEM_CONV:
-        return 2e-6;
+        return 2e-6; /* 6.8e-7 */
     case PROBLEM_GROUP_NORM:
     case PROBLEM_LAYER_NORM:
-        return p->mean > 10.0f ? 2e-5 : 2e-6;
+        return p->mean > 10.0f ? 6e-6 : 1e-6; /* 2.4e-6 where the mean is 50 deviations, else 3e-7 */
     case PROBLEM_ATTENTION:
-        return 2e-6;
+        return 2e-6; /* 6.9e-7 */
     default:
         return 0.0; /* the same code on both */
     }

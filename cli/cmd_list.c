@@ -1,0 +1,93 @@
+/* cmd_list.c - `seedfarm list`: the jobs of a sweep. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/farm.h"
+#include "cli/gallery.h"
+#include "cli/output.h"
+
+struct listing {
+    bool json;
+    uint64_t left;
+};
+
+static enum err print_job(void *context, const struct listed_job *job, struct error *error) {
+    struct listing *listing = context;
+    char key[DIGEST_HEX_SIZE], picture[DIGEST_HEX_SIZE] = "", pixels[DIGEST_HEX_SIZE] = "";
+    if (listing->left == 0)
+        return ERR_CANCELLED;
+    listing->left--;
+    digest_hex(&job->key, key);
+    if (job->state == JOB_DONE) {
+        digest_hex(&job->picture, picture);
+        digest_hex(&job->pixels, pixels);
+    }
+    if (listing->json)
+        return output_json(json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "index", (json_int_t)job->index, "state",
+                                     job_state_name(job->state), "key", key, "picture", picture, "pixel_digest", pixels,
+                                     "error", job->error, "spec", job->spec),
+                           error);
+    printf("%10" PRIu64 " %-9s %.16s %.16s %s%s%s\n", job->index, job_state_name(job->state), key, *picture ? picture : "-",
+           output_safe(job->spec), *job->error ? " error: " : "", output_safe(job->error));
+    return ERR_OK;
+}
+
+static enum err parse_state(enum job_state *state, const char *text, struct error *error) {
+    *state = 0;
+    if (!text)
+        return ERR_OK;
+    for (enum job_state s = JOB_WAITING; s <= JOB_EXCLUDED; s++)
+        if (!strcmp(text, job_state_name(s)))
+            *state = s;
+    if (!*state)
+        return error_set(error, ERR_INVALID, "--state: want waiting, running, done, failed, cancelled or excluded, got \"%s\"",
+                         text);
+    return ERR_OK;
+}
+
+static enum err list(int argc, char **argv, const struct command *self, int *status, struct error *error) {
+    struct farm_flags where = { 0 };
+    struct listing listing = { 0 };
+    const char *state_word = NULL;
+    uint32_t from = 0, limit = UINT32_MAX;
+    const struct flag table[] = {
+        FARM_FLAGS(where),
+        { "state", 0, "STATE", "only waiting, running, done, failed, cancelled or excluded ones", &state_word, NULL, NULL },
+        { "from", 0, "INDEX", "the first index (0)", NULL, &from, NULL },
+        { "limit", 'n', "N", "at most so many", NULL, &limit, NULL },
+        { "json", 0, NULL, "a JSON object a line", NULL, NULL, &listing.json },
+    };
+    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
+    struct farm farm = { 0 };
+    enum job_state state;
+    char *sweep = NULL;
+    size_t count;
+    bool help;
+    enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
+    (void)status;
+    if (err || help)
+        return err;
+    if ((err = parse_state(&state, state_word, error)))
+        return err;
+    if ((err = farm_sweep_word(&sweep, words[0], error)))
+        return err;
+    listing.left = limit;
+    if (!(err = farm_open(&farm, &where, error))) {
+        err = gallery_each(&farm, sweep, from, state, print_job, &listing, error);
+        if (err == ERR_CANCELLED) /* the limit was reached */
+            err = ERR_OK;
+        if (!err)
+            err = output_flush(error);
+    }
+    farm_close(&farm);
+    free(sweep);
+    return err;
+}
+
+const struct command command_list = {
+    "list", "SWEEP", "the jobs of a sweep: index, state, key, picture, job",
+    "  seedfarm list frog --state failed\n  seedfarm list frog --json --limit 100\n", list
+};

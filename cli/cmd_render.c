@@ -1,0 +1,149 @@
+/* cmd_render.c - `seedfarm render`: one picture, no farm. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "cli/names.h"
+#include "cli/output.h"
+#include "cli/studio.h"
+#include "proto/model.h"
+#include "proto/sweep.h"
+
+struct render_flags {
+    const char *fields[FIELD_COUNT]; /* texts as given, or NULL */
+    const char *out, *trace, *device;
+    uint32_t threads;
+    bool json;
+};
+
+/* Every field of the catalog is a flag of the same name. Returns how many flags were put into the table. */
+static size_t field_flags(struct flag *table, char names[FIELD_COUNT][32], struct render_flags *flags) {
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        const struct field_info *info = catalog_field((enum field)i);
+        snprintf(names[i], 32, "%s", info->name);
+        for (char *c = names[i]; *c; c++)
+            if (*c == '_')
+                *c = '-';
+        table[i] = (struct flag){ names[i], 0, "VALUE", info->help, &flags->fields[i], NULL, NULL };
+    }
+    return FIELD_COUNT;
+}
+
+/* The checked job, and the folder its model lies in (owned by the caller). */
+static enum err resolve(struct spec *spec, char **folder, const struct render_flags *flags, struct error *error) {
+    struct manifest manifest = { 0 };
+    struct model_facts facts;
+    const char *model = flags->fields[FIELD_MODEL] ? flags->fields[FIELD_MODEL] : catalog_field(FIELD_MODEL)->fallback;
+    enum err err = model_find(folder, model, NULL, error);
+    if (err)
+        return err;
+    if ((err = model_facts_read(&facts, *folder, error)))
+        goto done;
+    if ((err = manifest_of_folder(&manifest, *folder, error)))
+        goto done;
+    spec->model = manifest.digest;
+    if (!flags->fields[FIELD_SIZE]) {
+        spec->width = facts.default_width;
+        spec->height = facts.default_height;
+    }
+    for (int i = 0; i < FIELD_COUNT && !err; i++)
+        if (flags->fields[i] && i != FIELD_MODEL)
+            err = spec_set(spec, (enum field)i, flags->fields[i], error);
+    if (err)
+        goto done;
+    struct sweep alone = { .fixed = *spec }; /* a sweep of one: sizes are checked in one place */
+    if ((err = sweep_check_model(&alone, &facts, error)))
+        goto done;
+    err = spec_check(spec, error);
+done:
+    manifest_release(&manifest);
+    if (err) {
+        free(*folder);
+        *folder = NULL;
+    }
+    return err;
+}
+
+static enum err report(const struct spec *spec, const struct rendered *rendered, const char *path, bool json,
+                       struct error *error) {
+    if (!json) {
+        char seed[24];
+        snprintf(seed, sizeof seed, "%llu", (unsigned long long)spec->seed);
+        printf("%s (seed %s, %u ms)\n", path, seed, rendered->render_ms);
+        return output_flush(error);
+    }
+    char key_hex[DIGEST_HEX_SIZE], picture[DIGEST_HEX_SIZE], pixels[DIGEST_HEX_SIZE];
+    struct bytes canonical = BYTES_INIT;
+    struct digest key = spec_key(spec);
+    spec_canonical(&canonical, spec);
+    digest_hex(&key, key_hex);
+    digest_hex(&rendered->picture, picture);
+    digest_hex(&rendered->pixels, pixels);
+    enum err err = output_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "file", path, "key", key_hex, "picture", picture,
+                                         "pixel_digest", pixels, "spec", bytes_text(&canonical), "render_ms",
+                                         (json_int_t)rendered->render_ms),
+                               error);
+    bytes_release(&canonical);
+    return err;
+}
+
+static enum err draw(const struct render_flags *flags, const struct spec *spec, const char *folder, struct error *error) {
+    static const bool no_axis[FIELD_COUNT];
+    struct studio studio = { 0 };
+    struct rendered rendered = { 0 };
+    struct bytes name = BYTES_INIT;
+    struct digest key = spec_key(spec);
+    name_picture(&name, spec, &key, no_axis);
+    const char *path = flags->out ? flags->out : bytes_text(&name);
+    enum err err = studio_open(&studio, flags->device, flags->threads, folder, error);
+    if (err)
+        goto done;
+    if ((err = studio_render(&rendered, &studio, spec, flags->trace, error)))
+        goto done;
+    if (!(err = file_write(path, rendered.png.data, rendered.png.size, error)))
+        err = report(spec, &rendered, path, flags->json, error);
+    rendered_release(&rendered);
+done:
+    studio_close(&studio);
+    bytes_release(&name);
+    return err;
+}
+
+static enum err render(int argc, char **argv, const struct command *self, int *status, struct error *error) {
+    struct render_flags flags = { .device = "cpu" };
+    char names[FIELD_COUNT][32];
+    struct flag table[FIELD_COUNT + 5];
+    size_t n = field_flags(table, names, &flags);
+    table[n++] = (struct flag){ "output", 'o', "FILE.png", "the picture's file (named by prompt, seed and key)", &flags.out, NULL, NULL };
+    table[n++] = (struct flag){ "trace", 0, "FILE", "also every stage's tensors, as safetensors", &flags.trace, NULL, NULL };
+    table[n++] = (struct flag){ "device", 'd', "D", "cpu (default) or reference", &flags.device, NULL, NULL };
+    table[n++] = (struct flag){ "threads", 't', "N", "threads (0: one a core)", NULL, &flags.threads, NULL };
+    table[n++] = (struct flag){ "json", 0, NULL, "what was drawn, as JSON", NULL, NULL, &flags.json };
+    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
+    struct spec spec;
+    char *folder = NULL;
+    size_t count;
+    bool help;
+    enum err err = arguments_parse(&help, words, &count, 0, 0, table, n, argc, argv, self, error);
+    (void)status;
+    if (err || help)
+        return err;
+    if (!flags.fields[FIELD_PROMPT])
+        return error_set(error, ERR_INVALID, "render: want --prompt TEXT");
+    spec_init(&spec);
+    if (!(err = resolve(&spec, &folder, &flags, error)))
+        err = draw(&flags, &spec, folder, error);
+    spec_release(&spec);
+    free(folder);
+    return err;
+}
+
+const struct command command_render = {
+    "render", "", "draw one picture on this machine, without a farm",
+    "  seedfarm render --prompt \"a van gogh painting of a frog\" --seed 7 -o frog.png\n"
+    "  seedfarm render --prompt \"neon sign of a penguin\" --steps 30 --cfg 4.5 --sampler \"DPM++ 2M Karras\"\n"
+    "  seedfarm render --prompt \"a watercolor castle\" --trace castle.safetensors\n",
+    render
+};

@@ -1,0 +1,139 @@
+/* cmd_status.c - `seedfarm status` and `workers`. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/farm.h"
+#include "cli/output.h"
+#include "cli/watching.h"
+
+static json_t *sweep_json(const struct sweep_status *s) {
+    char id[DIGEST_HEX_SIZE];
+    digest_hex(&s->id, id);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s}", "sweep", id, "name",
+                     s->name, "user", s->user, "state", sweep_state_name(s->state), "places", (json_int_t)s->places, "jobs",
+                     (json_int_t)s->jobs, "done", (json_int_t)s->done, "failed", (json_int_t)s->failed, "running",
+                     (json_int_t)s->running, "waiting", (json_int_t)s->waiting, "rendered", (json_int_t)s->rendered,
+                     "jobs_per_second", s->jobs_per_second, "eta_ms", (json_int_t)s->eta_ms, "submitted_unix_ms",
+                     (json_int_t)s->submitted_unix_ms, "finished_unix_ms", (json_int_t)s->finished_unix_ms, "last_error",
+                     s->last_error);
+}
+
+static enum err print_sweeps(const struct message_status_report *report, bool json, struct error *error) {
+    if (json) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < report->count; i++)
+            json_array_append_new(list, sweep_json(&report->sweeps[i]));
+        return output_json(json_pack("{s:o, s:I, s:I}", "sweeps", list, "store_free_bytes",
+                                     (json_int_t)(report->store_free_bytes > INT64_MAX ? INT64_MAX : report->store_free_bytes),
+                                     "workers", (json_int_t)report->workers),
+                           error);
+    }
+    printf("%-12s %-20s %-9s %12s %8s %8s %12s  %s\n", "SWEEP", "NAME", "STATE", "DONE", "FAILED", "RUNNING", "JOBS", "RATE");
+    for (size_t i = 0; i < report->count; i++) {
+        const struct sweep_status *s = &report->sweeps[i];
+        char id[DIGEST_HEX_SIZE], rate[96];
+        digest_hex(&s->id, id);
+        watch_rate(rate, s);
+        printf("%-12.12s %-20.40s %-9s %12" PRIu64 " %8" PRIu64 " %8" PRIu64 " %12" PRIu64 "  %s\n", id, output_safe(s->name),
+               sweep_state_name(s->state), s->done, s->failed, s->running, s->jobs, rate);
+        if (*s->last_error)
+            printf("%-12s last error: %s\n", "", output_safe(s->last_error));
+    }
+    printf("%u worker%s connected\n", report->workers, report->workers == 1 ? "" : "s");
+    return output_flush(error);
+}
+
+static enum err status_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
+    struct farm_flags where = { 0 };
+    bool json = false;
+    const struct flag table[] = { FARM_FLAGS(where), { "json", 0, NULL, "the answer as JSON", NULL, NULL, &json } };
+    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
+    struct farm farm = { 0 };
+    struct message answer;
+    char *sweep = NULL;
+    size_t count;
+    bool help;
+    enum err err = arguments_parse(&help, words, &count, 0, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
+    (void)status;
+    if (err || help)
+        return err;
+    if ((err = farm_sweep_word(&sweep, count ? words[0] : "", error)))
+        return err;
+    if ((err = farm_open(&farm, &where, error)))
+        goto done;
+    struct message question = { .type = MESSAGE_STATUS, .sweep_ref = { .sweep = sweep } };
+    if ((err = farm_ask(&answer, &farm, &question, MESSAGE_STATUS_REPORT, error)))
+        goto done;
+    err = print_sweeps(&answer.status_report, json, error);
+    message_release(&answer);
+done:
+    farm_close(&farm);
+    free(sweep);
+    return err;
+}
+
+static json_t *worker_json(const struct worker_status *w) {
+    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:f}", "worker",
+                     (json_int_t)w->worker, "name", w->name, "host", w->host, "device", w->device, "device_class",
+                     w->device_class, "version", w->version, "pid", (json_int_t)w->pid, "threads", (json_int_t)w->threads,
+                     "batch", (json_int_t)w->batch, "connected_unix_ms", (json_int_t)w->connected_unix_ms, "silent_ms",
+                     (json_int_t)w->silent_ms, "jobs_done", (json_int_t)w->jobs_done, "jobs_failed",
+                     (json_int_t)w->jobs_failed, "leased", (json_int_t)w->leased, "phase",
+                     w->phase ? work_phase_name(w->phase) : "idle", "step", (json_int_t)w->step, "steps",
+                     (json_int_t)w->steps, "jobs_per_second", w->jobs_per_second);
+}
+
+static enum err print_workers(const struct message_workers_report *report, bool json, struct error *error) {
+    if (json) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < report->count; i++)
+            json_array_append_new(list, worker_json(&report->workers[i]));
+        return output_json(json_pack("{s:o}", "workers", list), error);
+    }
+    printf("%-24s %-20s %8s %8s %8s  %s\n", "WORKER", "DEVICE", "DONE", "FAILED", "LEASED", "DOING");
+    for (size_t i = 0; i < report->count; i++) {
+        const struct worker_status *w = &report->workers[i];
+        char doing[64] = "idle";
+        if (w->phase)
+            snprintf(doing, sizeof doing, "%s %u/%u", work_phase_name(w->phase), w->step, w->steps);
+        printf("%-24.24s %-20.20s %8" PRIu64 " %8" PRIu64 " %8u  %s\n", output_safe(w->name), output_safe(w->device_class),
+               w->jobs_done, w->jobs_failed, w->leased, doing);
+    }
+    return output_flush(error);
+}
+
+static enum err workers_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
+    struct farm_flags where = { 0 };
+    bool json = false;
+    const struct flag table[] = { FARM_FLAGS(where), { "json", 0, NULL, "the answer as JSON", NULL, NULL, &json } };
+    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
+    struct farm farm = { 0 };
+    struct message answer;
+    size_t count;
+    bool help;
+    enum err err = arguments_parse(&help, words, &count, 0, 0, table, sizeof table / sizeof *table, argc, argv, self, error);
+    (void)status;
+    if (err || help)
+        return err;
+    if ((err = farm_open(&farm, &where, error)))
+        return err;
+    struct message question = { .type = MESSAGE_WORKERS };
+    if (!(err = farm_ask(&answer, &farm, &question, MESSAGE_WORKERS_REPORT, error))) {
+        err = print_workers(&answer.workers_report, json, error);
+        message_release(&answer);
+    }
+    farm_close(&farm);
+    return err;
+}
+
+const struct command command_status = {
+    "status", "[SWEEP]", "how far a sweep is, or all of them",
+    "  seedfarm status\n  seedfarm status frog --json\n", status_run
+};
+const struct command command_workers = {
+    "workers", "", "who is connected, and what each is doing",
+    "  seedfarm workers\n", workers_run
+};

@@ -1,0 +1,51 @@
+/* studio.c - rendering in this process. */
+#include "cli/studio.h"
+
+#include "cli/output.h"
+
+enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const char *model_folder,
+                     struct error *error) {
+    struct studio opened = { 0 };
+    enum err err = device_open(&opened.device, device, threads, error);
+    if (!err)
+        err = model_load(&opened.model, opened.device, model_folder, error);
+    if (!err)
+        err = renderer_create(&opened.renderer, opened.model, 0, error);
+    if (err)
+        studio_close(&opened);
+    else
+        *studio = opened;
+    return err;
+}
+
+void studio_close(struct studio *studio) {
+    if (studio->renderer)
+        renderer_destroy(studio->renderer);
+    if (studio->model)
+        model_destroy(studio->model);
+    if (studio->device)
+        device_close(studio->device);
+    *studio = (struct studio){ 0 };
+}
+
+static bool draw_progress(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    static const char *const names[] = { [RENDER_TEXT] = "reading", [RENDER_STEP] = "denoising", [RENDER_DECODE] = "decoding" };
+    bar_draw(context, names[phase], step, steps, "", phase == RENDER_STEP && step == steps);
+    return true;
+}
+
+enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec, const char *trace,
+                       struct error *error) {
+    struct bar bar;
+    bar_init(&bar);
+    struct render_watch watch = { .progress = draw_progress, .context = &bar };
+    enum err err = render_specs(out, studio->renderer, device_class(studio->device), &spec, 1, bar.terminal ? &watch : NULL,
+                                trace, error);
+    bar_finish(&bar);
+    if (!err && out->error.code) {
+        *error = out->error;
+        err = out->error.code;
+        rendered_release(out);
+    }
+    return err;
+}

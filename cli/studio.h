@@ -1,0 +1,25 @@
+/*
+ * studio.h - one machine, no farm: a device, a model and a renderer for `render` and `reproduce`.
+ */
+#ifndef CLI_STUDIO_H
+#define CLI_STUDIO_H
+
+#include "pipeline/pipeline.h"
+#include "proto/spec.h"
+#include "worker/render.h"
+
+struct studio {
+    struct device *device;
+    struct model *model;
+    struct renderer *renderer;
+};
+
+MUST_USE enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const char *model_folder,
+                              struct error *error);
+void studio_close(struct studio *studio);
+
+/* One picture, with a bar. `trace` may be NULL. The job's own error becomes this function's. */
+MUST_USE enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec, const char *trace,
+                                struct error *error);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * submission.h - from a sweep file to an accepted sweep: objects the farm lacks go ahead, then the sweep itself.
+ */
+#ifndef CLI_SUBMISSION_H
+#define CLI_SUBMISSION_H
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "cli/farm.h"
+#include "proto/sweep.h"
+
+struct submission {
+    struct digest sweep;
+    uint64_t jobs, places;
+    bool known; /* the very same sweep was there already */
+};
+
+/* Everything that can be wrong with a sweep file is said before anything is stored: models found, sizes fit their factor,
+ * job count within limits. Also warns on stderr of seeds that torch's CPU generator cannot tell apart. */
+MUST_USE enum err submission_read(struct sweep_file *file, const char *path, struct error *error);
+
+/* Uploads tables, manifests and model files that are missing, then submits. */
+MUST_USE enum err submission_send(struct submission *submission, struct farm *farm, const struct sweep_file *file,
+                                  struct error *error);
+
+#endif

@@ -1,0 +1,71 @@
+/* watching.c - polling a sweep's status. */
+#include "cli/watching.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "cli/local_farm.h"
+#include "cli/output.h"
+
+enum { POLL_MIN_MS = 10, POLL_MAX_MS = 250 };
+
+static volatile sig_atomic_t stop_asked;
+
+static void ask_stop(int signal_number) {
+    (void)signal_number;
+    stop_asked = 1;
+}
+
+void watch_rate(char out[96], const struct sweep_status *status) {
+    char left[32] = "";
+    out[0] = '\0';
+    if (status->eta_ms)
+        output_duration(left, status->eta_ms);
+    if (status->jobs_per_second > 0)
+        snprintf(out, 96, "%.3g/s%s%s%s", status->jobs_per_second, *left ? ", " : "", left, *left ? " left" : "");
+}
+
+enum err watch_sweep(struct message *final, struct farm *farm, const char *sweep, struct local_farm *local,
+                     uint64_t patience_ms, struct error *error) {
+    struct sigaction action = { .sa_handler = ask_stop }, old_int, old_term;
+    struct bar bar;
+    enum err err = ERR_OK;
+    uint64_t last_answer_ms = clock_monotonic_ms(), pause_ms = POLL_MIN_MS;
+
+    bar_init(&bar);
+    stop_asked = 0;
+    sigaction(SIGINT, &action, &old_int);
+    sigaction(SIGTERM, &action, &old_term);
+    for (bool ended = false; !ended && !err;) {
+        if (stop_asked) {
+            err = error_set(error, ERR_CANCELLED, "stopped; what is done is kept, run it again to go on");
+            break;
+        }
+        if (local && (err = local_farm_check(local, error)))
+            break;
+        err = farm_status(final, farm, sweep, error);
+        if (err == ERR_UNREACHABLE && clock_monotonic_ms() - last_answer_ms < patience_ms) {
+            err = ERR_OK;
+            clock_sleep_ms(POLL_MAX_MS);
+            continue;
+        }
+        if (err)
+            break;
+        last_answer_ms = clock_monotonic_ms();
+        const struct sweep_status *status = &final->status_report.sweeps[0];
+        char right[96];
+        watch_rate(right, status);
+        ended = status->state != SWEEP_ACTIVE;
+        bar_draw(&bar, status->name, status->done + status->failed, status->jobs, right, ended);
+        if (!ended) {
+            message_release(final);
+            clock_sleep_ms(pause_ms);
+            pause_ms = pause_ms * 2 < POLL_MAX_MS ? pause_ms * 2 : POLL_MAX_MS;
+        }
+    }
+    bar_finish(&bar);
+    sigaction(SIGINT, &old_int, NULL);
+    sigaction(SIGTERM, &old_term, NULL);
+    return err;
+}

@@ -1,0 +1,37 @@
+/*
+ * coordinator.h - the farm's centre: takes sweeps, gives out leases, gathers results, answers questions.
+ *
+ * One loop owns all state; helper threads do files, hashes and SQL. docs/COORDINATOR.md tells the whole.
+ */
+#ifndef COORDINATOR_COORDINATOR_H
+#define COORDINATOR_COORDINATOR_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct coordinator;
+
+struct coordinator_options {
+    const char *store;            /* a folder */
+    const char *const *addresses; /* [address_count] to listen on */
+    uint32_t address_count;
+    const char *models;           /* colon-separated folders; NULL none */
+    uint32_t heartbeat_ms;        /* how often workers say they live; 0: 1000 */
+    uint32_t liveness_ms;         /* silence that ends a worker's leases; 0: 10000 */
+    uint32_t max_batch;           /* jobs of a lease at most; 0: LIMIT_BATCH */
+    uint64_t free_mark_bytes;     /* less free space than this stops leasing */
+    uint64_t credit_bytes;        /* unacknowledged result bytes a worker may have; 0: 16 MiB */
+};
+
+/* Opens the store and the ledger, takes up the sweeps where they were, and listens. */
+MUST_USE enum err coordinator_create(struct coordinator **coordinator, const struct coordinator_options *options,
+                                     struct error *error);
+/* What it listens on: the last address, "*" replaced. */
+const char *coordinator_address(const struct coordinator *coordinator);
+/* Until coordinator_stop. What was received and is valid is committed before it returns. */
+MUST_USE enum err coordinator_run(struct coordinator *coordinator, struct error *error);
+void coordinator_stop(struct coordinator *coordinator); /* from any thread or signal handler */
+void coordinator_destroy(struct coordinator *coordinator);
+
+#endif

@@ -1,0 +1,179 @@
+/* gather.c - deliveries and their checks; commit.c makes them durable. */
+#include "coordinator/gather.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "coordinator/commit.h"
+#include "coordinator/farm.h"
+#include "picture/picture.h"
+
+enum { GROUP_MS = 5, GROUP_ITEMS = 256 };
+
+/* ---- checking ------------------------------------------------------------------------------------------------------- */
+
+static enum err check_job(const struct result_item *item, const char *canonical, struct error *error) {
+    struct digest key = digest_of(canonical, strlen(canonical));
+    struct spec spec;
+    uint32_t width, height;
+    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
+    if (!digest_equal(&key, &item->key)) {
+        digest_hex(&item->key, want);
+        digest_hex(&key, have);
+        return error_set(error, ERR_CORRUPT, "want the picture of job %.16s..., its own chunk holds job %.16s...", want, have);
+    }
+    enum err err = spec_parse(&spec, canonical, strlen(canonical), error);
+    if (err)
+        return err;
+    err = png_size(&width, &height, item->png, item->png_size, error);
+    if (!err && (width != spec.width || height != spec.height))
+        err = error_set(error, ERR_CORRUPT, "want %ux%u pixels, the file has %ux%u", spec.width, spec.height, width, height);
+    spec_release(&spec);
+    return err;
+}
+
+static enum err check_pixels(const struct result_item *item, struct error *error) {
+    struct picture picture;
+    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
+    enum err err = png_decode(&picture, item->png, item->png_size, error);
+    if (err)
+        return err;
+    struct digest pixels = picture_pixel_digest(&picture);
+    picture_release(&picture);
+    if (digest_equal(&pixels, &item->pixels))
+        return ERR_OK;
+    digest_hex(&item->pixels, want);
+    digest_hex(&pixels, have);
+    return error_set(error, ERR_CORRUPT, "want pixel digest %.16s..., the file has %.16s...", want, have);
+}
+
+enum err gather_check(const struct result_item *item, struct error *error) {
+    struct digest picture = digest_of(item->png, item->png_size);
+    struct picture_text *texts = NULL;
+    const char *canonical = NULL;
+    size_t count = 0;
+    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
+    if (!digest_equal(&picture, &item->picture)) {
+        digest_hex(&item->picture, want);
+        digest_hex(&picture, have);
+        return error_set(error, ERR_CORRUPT, "want a file of sha256 %.16s..., it has %.16s...", want, have);
+    }
+    enum err err = png_texts(&texts, &count, item->png, item->png_size, error);
+    if (err)
+        return err;
+    for (size_t i = 0; i < count && !canonical; i++)
+        if (strcmp(texts[i].key, "seedfarm") == 0)
+            canonical = texts[i].text;
+    if (!canonical)
+        err = error_set(error, ERR_CORRUPT, "want a seedfarm chunk with the job, the file's %zu texts have none", count);
+    if (!err)
+        err = check_job(item, canonical, error);
+    if (!err)
+        err = check_pixels(item, error);
+    png_texts_release(texts, count);
+    return err;
+}
+
+static void check_work(struct task *task) {
+    struct delivery *delivery = (struct delivery *)task;
+    for (size_t i = 0; i < delivery->results.count; i++)
+        if (gather_check(&delivery->results.items[i], &delivery->errors[i]) == ERR_OK)
+            delivery->errors[i].code = ERR_OK;
+}
+
+/* ---- deliveries ----------------------------------------------------------------------------------------------------- */
+
+void delivery_free(struct delivery *delivery) {
+    for (size_t i = 0; i < delivery->results.count; i++)
+        free(delivery->results.items[i].png);
+    free(delivery->results.items);
+    free(delivery->errors);
+    free(delivery);
+}
+
+/* An item that is not what it claims to be: its job goes back, charged; the worker hears why. */
+static void refuse_item(struct coordinator *farm, const struct delivery *delivery, size_t i) {
+    const struct session *session = session_find_number(&farm->sessions, delivery->worker);
+    struct error error = delivery->errors[i];
+    char hex[DIGEST_HEX_SIZE];
+    digest_hex(&delivery->results.items[i].key, hex);
+    error_prefix(&error, "result %.16s...", hex);
+    log_event(LOG_WARN, "result-refused", "worker", session ? session->hello.name : "", "key", hex, "code",
+              err_name(error.code), "why", error.message, NULL);
+    struct lease *lease = lease_find(&farm->scheduler.leases, delivery->results.lease);
+    if (lease && lease->worker == delivery->worker)
+        schedule_fail(&farm->scheduler, lease, &delivery->results.items[i].key, error.code, error.message);
+    farm_refuse(farm, &delivery->route, delivery->request, &error);
+}
+
+static void check_finish(struct task *task) {
+    struct delivery *delivery = (struct delivery *)task;
+    struct coordinator *farm = delivery->farm;
+    struct gather *gather = &farm->gather;
+    size_t valid = 0;
+    for (size_t i = 0; i < delivery->results.count; i++) {
+        if (delivery->errors[i].code) {
+            refuse_item(farm, delivery, i);
+            continue;
+        }
+        valid++;
+        schedule_commit_begin(&farm->scheduler, &delivery->results.items[i].key);
+    }
+    if (!valid) {
+        delivery_free(delivery);
+        return;
+    }
+    if (!gather->first)
+        gather->since_ms = farm->now_ms;
+    gather->waiting += valid;
+    delivery->next = NULL;
+    *(gather->last ? &gather->last->next : &gather->first) = delivery;
+    gather->last = delivery;
+}
+
+void gather_take(struct coordinator *farm, struct session *session, struct message *message) {
+    struct error error;
+    if (farm->store_full) {
+        error_set(&error, ERR_NO_SPACE, "results: the store is full, %llu bytes are free", (unsigned long long)farm->free_bytes);
+        farm_refuse(farm, &session->route, message->request, &error);
+        return;
+    }
+    struct delivery *delivery = memory_get(sizeof *delivery);
+    delivery->task = (struct task){ .work = check_work, .finish = check_finish };
+    delivery->farm = farm;
+    delivery->route = session->route;
+    delivery->worker = session->number;
+    delivery->request = message->request;
+    delivery->results = message->results;
+    delivery->errors = memory_get_array(delivery->results.count, sizeof *delivery->errors);
+    message->results = (struct message_results){ 0 };
+    desk_post(farm->check_desk, &delivery->task);
+}
+
+void gather_turn(struct coordinator *farm) {
+    struct gather *gather = &farm->gather;
+    bool other = farm->scheduler.mark_count || farm->scheduler.loss_count;
+    bool due = gather->waiting >= GROUP_ITEMS || farm->closing ||
+               (gather->first && farm->now_ms >= gather->since_ms + GROUP_MS);
+    if (gather->committing || farm->now_ms < gather->not_before_ms || !(due || other) || !(gather->first || other))
+        return;
+    commit_begin(farm);
+}
+
+uint64_t gather_next_ms(const struct coordinator *farm) {
+    const struct gather *gather = &farm->gather;
+    if (gather->committing || !(gather->first || farm->scheduler.mark_count || farm->scheduler.loss_count))
+        return UINT64_MAX;
+    uint64_t due_ms = gather->first ? gather->since_ms + GROUP_MS : farm->now_ms;
+    return due_ms > gather->not_before_ms ? due_ms : gather->not_before_ms;
+}
+
+void gather_release(struct gather *gather) {
+    while (gather->first) {
+        struct delivery *delivery = gather->first;
+        gather->first = delivery->next;
+        delivery_free(delivery);
+    }
+    *gather = (struct gather){ 0 };
+}

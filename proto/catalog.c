@@ -1,0 +1,252 @@
+/*
+ * catalog.c - the table of fields and the names behind them. See catalog.h.
+ */
+#include "proto/catalog.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+static const char *const sampler_names[] = {"Euler", "Euler a", "DDIM", "DPM++ 2M", NULL};
+static const char *const schedule_names[] = {"automatic", "uniform", "karras", "ddim", "leading", "trailing", "linspace", NULL};
+static const char *const rng_names[] = {"cpu", NULL};
+static const char *const syntax_names[] = {"plain", NULL};
+static const char *const numerics_names[] = {"fp32", NULL};
+
+static const struct field_info fields[FIELD_COUNT] = {
+    [FIELD_MODEL] = {FIELD_MODEL, "model", TYPE_MODEL, "demo", NULL, NULL, NULL, NULL,
+        "a diffusers folder, a name of the models folder, or a model's digest"},
+    [FIELD_SIZE] = {FIELD_SIZE, "size", TYPE_SIZE, "512x512", NULL, NULL, NULL, NULL,
+        "width x height in pixels; where it is not given, the model's own"},
+    [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
+        "the arithmetic; part of a job's key, because it changes the bytes"},
+    [FIELD_RNG] = {FIELD_RNG, "rng", TYPE_NAME, "cpu", "cpu", NULL, NULL, rng_names,
+        "where noise comes from: cpu is torch's CPU generator"},
+    [FIELD_SYNTAX] = {FIELD_SYNTAX, "syntax", TYPE_NAME, "plain", "plain", NULL, NULL, syntax_names,
+        "how a prompt is read: plain takes every character as it stands"},
+    [FIELD_CLIP_SKIP] = {FIELD_CLIP_SKIP, "clip_skip", TYPE_U32, "1", "1", "1", "12", NULL,
+        "which of the text encoder's layers to listen to, counted from the last (1)"},
+    [FIELD_SAMPLER] = {FIELD_SAMPLER, "sampler", TYPE_NAME, "Euler", NULL, NULL, NULL, sampler_names,
+        "how a step is taken; \"DPM++ 2M Karras\" gives sampler and schedule"},
+    [FIELD_SCHEDULE] = {FIELD_SCHEDULE, "schedule", TYPE_NAME, "automatic", NULL, NULL, NULL, schedule_names,
+        "which noise levels are visited; automatic is the sampler's own choice"},
+    [FIELD_STEPS] = {FIELD_STEPS, "steps", TYPE_U32, "20", NULL, "1", "1000", NULL,
+        "how many steps from noise to picture"},
+    [FIELD_CFG] = {FIELD_CFG, "cfg", TYPE_DECIMAL, "7", NULL, "0", "100", NULL,
+        "how strongly the prompt is followed; 1 is no guidance"},
+    [FIELD_NEGATIVE] = {FIELD_NEGATIVE, "negative", TYPE_TEXT, "", "", NULL, NULL, NULL,
+        "what the picture should not be"},
+    [FIELD_PROMPT] = {FIELD_PROMPT, "prompt", TYPE_TEXT, "", NULL, NULL, NULL, NULL,
+        "what the picture should be"},
+    [FIELD_SEED] = {FIELD_SEED, "seed", TYPE_U64, "0", NULL, "0", "18446744073709551615", NULL,
+        "names the noise to start from; \"random\" or -1 draws one at submission"},
+};
+
+_Static_assert(LIMIT_STEPS == 1000, "the maximum of the field table says the same");
+
+/* Fields that DESIGN promises and a later version brings. */
+static const char *const later_fields[] = {
+    "init", "strength", "mask", "lora", "vae", "variation_seed", "variation_strength", "eta", "hires", "hires_steps",
+    "hires_upscaler", "hires_strength", "refiner", "tiling", "eta_noise_seed_delta", "cfg_rescale", "control", NULL};
+
+/* What other programs call a field. */
+static const struct { const char *foreign; enum field field; } foreign_fields[] = {
+    {"negative_prompt", FIELD_NEGATIVE}, {"cfg_scale", FIELD_CFG}, {"guidance_scale", FIELD_CFG}, {"scale", FIELD_CFG},
+    {"num_inference_steps", FIELD_STEPS}, {"width", FIELD_SIZE}, {"height", FIELD_SIZE}, {"resolution", FIELD_SIZE},
+    {"sampler_name", FIELD_SAMPLER}, {"scheduler", FIELD_SCHEDULE}, {"checkpoint", FIELD_MODEL}, {"ckpt", FIELD_MODEL},
+    {"generator", FIELD_RNG}, {"caption", FIELD_PROMPT}, {"text", FIELD_PROMPT}, {"precision", FIELD_NUMERICS},
+};
+
+const struct field_info *catalog_field(enum field field)
+{
+    return &fields[field];
+}
+
+size_t word_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t rows[3][LONGEST + 1]; /* of the letter before the last one, of the last one, of this one */
+    size_t a_size = strnlen(a, LONGEST), b_size = strnlen(b, LONGEST);
+
+    for (size_t j = 0; j <= b_size; j++)
+        rows[0][j] = j;
+    for (size_t i = 1; i <= a_size; i++) {
+        size_t *row = rows[i % 3], *above = rows[(i - 1) % 3], *second = rows[(i + 1) % 3];
+        row[0] = i;
+        for (size_t j = 1; j <= b_size; j++) {
+            int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]);
+            size_t best = above[j - 1] + (x != y);
+            best = above[j] + 1 < best ? above[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            bool swapped = i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]);
+            row[j] = swapped && second[j - 2] + 1 < best ? second[j - 2] + 1 : best;
+        }
+    }
+    return rows[a_size % 3][b_size];
+}
+
+enum err catalog_find(enum field *field, const char *name, struct error *error)
+{
+    const char *nearest = fields[0].name;
+    size_t best = SIZE_MAX;
+
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        if (strcmp(name, fields[i].name) == 0) {
+            *field = fields[i].field;
+            return ERR_OK;
+        }
+        size_t distance = word_distance(name, fields[i].name);
+        if (distance < best) {
+            best = distance;
+            nearest = fields[i].name;
+        }
+    }
+    for (size_t i = 0; later_fields[i]; i++)
+        if (strcmp(name, later_fields[i]) == 0)
+            return error_set(error, ERR_UNSUPPORTED, "field \"%s\" is not in this version", name);
+    for (size_t i = 0; i < sizeof foreign_fields / sizeof *foreign_fields; i++)
+        if (strcmp(name, foreign_fields[i].foreign) == 0)
+            nearest = fields[foreign_fields[i].field].name;
+    return error_set(error, ERR_INVALID, "unknown field \"%.80s\": the nearest known one is \"%s\"", name, nearest);
+}
+
+/* ---- names of values ---------------------------------------------------------------------------------------------- */
+
+const char *sampler_name(enum sampler sampler) { return sampler_names[sampler]; }
+const char *schedule_name(enum schedule schedule) { return schedule_names[schedule]; }
+const char *rng_name(enum rng rng) { return rng_names[rng]; }
+const char *syntax_name(enum syntax syntax) { return syntax_names[syntax]; }
+const char *numerics_name(enum numerics numerics) { return numerics_names[numerics]; }
+
+enum schedule schedule_automatic(enum sampler sampler)
+{
+    switch (sampler) {
+    case SAMPLER_DDIM:
+        return SCHEDULE_DDIM;
+    case SAMPLER_DPMPP_2M:
+        return SCHEDULE_KARRAS;
+    default:
+        return SCHEDULE_UNIFORM;
+    }
+}
+
+/* A word that is read as value `value` of a field; UNSUPPORTED: understood, but not in this version. */
+enum { UNSUPPORTED = -1 };
+struct alias { const char *word; int value; };
+
+/* A1111's names are the canonical ones; here stand those of ComfyUI and diffusers, and A1111's others. */
+static const struct alias sampler_aliases[] = {
+    {"k_euler", SAMPLER_EULER}, {"EulerDiscrete", SAMPLER_EULER}, {"EulerDiscreteScheduler", SAMPLER_EULER},
+    {"euler_ancestral", SAMPLER_EULER_A}, {"Euler Ancestral", SAMPLER_EULER_A}, {"euler_a", SAMPLER_EULER_A},
+    {"k_euler_a", SAMPLER_EULER_A}, {"k_euler_ancestral", SAMPLER_EULER_A},
+    {"EulerAncestralDiscrete", SAMPLER_EULER_A}, {"EulerAncestralDiscreteScheduler", SAMPLER_EULER_A},
+    {"DDIMScheduler", SAMPLER_DDIM},
+    {"dpmpp_2m", SAMPLER_DPMPP_2M}, {"k_dpmpp_2m", SAMPLER_DPMPP_2M}, {"DPMSolverMultistep", SAMPLER_DPMPP_2M},
+    {"DPMSolverMultistepScheduler", SAMPLER_DPMPP_2M},
+    {"Heun", UNSUPPORTED}, {"HeunDiscreteScheduler", UNSUPPORTED}, {"LMS", UNSUPPORTED},
+    {"LMSDiscreteScheduler", UNSUPPORTED}, {"DPM2", UNSUPPORTED}, {"DPM2 a", UNSUPPORTED}, {"dpm_2", UNSUPPORTED},
+    {"dpm_2_ancestral", UNSUPPORTED}, {"KDPM2DiscreteScheduler", UNSUPPORTED},
+    {"KDPM2AncestralDiscreteScheduler", UNSUPPORTED}, {"DPM++ SDE", UNSUPPORTED}, {"dpmpp_sde", UNSUPPORTED},
+    {"DPMSolverSDEScheduler", UNSUPPORTED}, {"DPMSolverSinglestepScheduler", UNSUPPORTED},
+    {"DPM++ 2M SDE", UNSUPPORTED}, {"dpmpp_2m_sde", UNSUPPORTED}, {"DPM++ 2M SDE Heun", UNSUPPORTED},
+    {"dpmpp_2m_sde_heun", UNSUPPORTED}, {"DPM++ 3M SDE", UNSUPPORTED}, {"dpmpp_3m_sde", UNSUPPORTED},
+    {"DPM++ 2S a", UNSUPPORTED}, {"dpmpp_2s_ancestral", UNSUPPORTED}, {"DPM fast", UNSUPPORTED},
+    {"dpm_fast", UNSUPPORTED}, {"DPM adaptive", UNSUPPORTED}, {"dpm_adaptive", UNSUPPORTED},
+    {"Restart", UNSUPPORTED}, {"UniPC", UNSUPPORTED}, {"uni_pc", UNSUPPORTED}, {"uni_pc_bh2", UNSUPPORTED},
+    {"UniPCMultistepScheduler", UNSUPPORTED}, {"LCM", UNSUPPORTED}, {"LCMScheduler", UNSUPPORTED},
+    {"PLMS", UNSUPPORTED}, {"PNDM", UNSUPPORTED}, {"PNDMScheduler", UNSUPPORTED}, {"DDIM CFG++", UNSUPPORTED},
+    {"DDPM", UNSUPPORTED}, {NULL, 0}};
+static const struct alias schedule_aliases[] = {
+    {"ddim_uniform", SCHEDULE_DDIM},
+    {"exponential", UNSUPPORTED}, {"polyexponential", UNSUPPORTED}, {"sgm_uniform", UNSUPPORTED},
+    {"SGM Uniform", UNSUPPORTED}, {"kl_optimal", UNSUPPORTED}, {"KL Optimal", UNSUPPORTED},
+    {"align_your_steps", UNSUPPORTED}, {"Align Your Steps", UNSUPPORTED}, {"simple", UNSUPPORTED},
+    {"normal", UNSUPPORTED}, {"beta", UNSUPPORTED}, {"linear_quadratic", UNSUPPORTED}, {"turbo", UNSUPPORTED},
+    {"leading-karras", UNSUPPORTED}, {"leading-exponential", UNSUPPORTED}, {"leading-beta", UNSUPPORTED},
+    {"trailing-karras", UNSUPPORTED}, {"trailing-exponential", UNSUPPORTED}, {"trailing-beta", UNSUPPORTED},
+    {"linspace-karras", UNSUPPORTED}, {"linspace-exponential", UNSUPPORTED}, {"linspace-beta", UNSUPPORTED},
+    {NULL, 0}};
+static const struct alias rng_aliases[] = {{"nv", UNSUPPORTED}, {"gpu", UNSUPPORTED}, {NULL, 0}};
+static const struct alias syntax_aliases[] = {{"a1111", UNSUPPORTED}, {"comfyui", UNSUPPORTED}, {NULL, 0}};
+/* What `auto` means is decided at submission: this version has fp32 alone. */
+static const struct alias numerics_aliases[] = {
+    {"auto", NUMERICS_FP32}, {"bf16", UNSUPPORTED}, {"fp16", UNSUPPORTED}, {NULL, 0}};
+
+static const struct alias *field_aliases(enum field field)
+{
+    switch (field) {
+    case FIELD_SAMPLER: return sampler_aliases;
+    case FIELD_SCHEDULE: return schedule_aliases;
+    case FIELD_RNG: return rng_aliases;
+    case FIELD_SYNTAX: return syntax_aliases;
+    default: return numerics_aliases;
+    }
+}
+
+/* The value of a word of `size` bytes, UNSUPPORTED, or -2 for one that nobody knows. */
+static int name_value(enum field field, const char *word, size_t size)
+{
+    const char *const *names = fields[field].names;
+    for (int i = 0; names[i]; i++)
+        if (strlen(names[i]) == size && strncasecmp(names[i], word, size) == 0)
+            return i;
+    for (const struct alias *alias = field_aliases(field); alias->word; alias++)
+        if (strlen(alias->word) == size && strncasecmp(alias->word, word, size) == 0)
+            return alias->value;
+    return -2;
+}
+
+static void names_list(char *out, size_t size, const char *const *names)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (int i = 0; names[i] && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%s", i ? ", " : "", names[i]);
+}
+
+static enum err name_refuse(enum field field, const char *text, bool known, struct error *error)
+{
+    char list[256];
+    names_list(list, sizeof list, fields[field].names);
+    return error_set(error, known ? ERR_UNSUPPORTED : ERR_INVALID, "%s: \"%.80s\" is %s; there %s %s",
+                     fields[field].name, text, known ? "not in this version" : "not known",
+                     fields[field].names[1] ? "are" : "is", list);
+}
+
+enum err catalog_name_parse(unsigned *value, enum field field, const char *text, struct error *error)
+{
+    int found = name_value(field, text, strlen(text));
+    if (found < 0)
+        return name_refuse(field, text, found == UNSUPPORTED, error);
+    *value = (unsigned)found;
+    return ERR_OK;
+}
+
+enum err sampler_parse(enum sampler *sampler, enum schedule *schedule, const char *text, struct error *error)
+{
+    size_t size = strlen(text);
+    int found = name_value(FIELD_SAMPLER, text, size);
+    if (found >= 0) {
+        *sampler = (enum sampler)found;
+        return ERR_OK;
+    }
+    bool known = found == UNSUPPORTED;
+    /* "DPM++ 2M Karras", "dpmpp_2m_karras": the last words are a schedule. */
+    for (size_t at = size; !known && at-- > 1;) {
+        if (text[at] != ' ' && text[at] != '_')
+            continue;
+        int first = name_value(FIELD_SAMPLER, text, at);
+        int second = name_value(FIELD_SCHEDULE, text + at + 1, size - at - 1);
+        if (first == -2 || second == -2)
+            continue;
+        if (first == UNSUPPORTED || second == UNSUPPORTED) {
+            known = true;
+            break;
+        }
+        *sampler = (enum sampler)first;
+        *schedule = (enum schedule)second;
+        return ERR_OK;
+    }
+    return name_refuse(FIELD_SAMPLER, text, known, error);
+}

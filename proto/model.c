@@ -1,0 +1,362 @@
+/*
+ * model.c - what kind of model a folder holds, and where models are found. See model.h.
+ */
+#include "proto/model.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "proto/catalog.h"
+
+enum { VAE_LEVELS_LIMIT = 6, SIDE_WITHOUT_SAMPLE_SIZE = 512 };
+
+/* ---- facts from configs ------------------------------------------------------------------------------------------- */
+
+/* Pipelines that we know by name and refuse by name. The first match counts. */
+static const struct { const char *part, *what; } other_pipelines[] = {
+    {"StableDiffusionXL", "Stable Diffusion XL"}, {"StableDiffusion3", "Stable Diffusion 3"}, {"Flux", "Flux"},
+    {"Video", "a video model"}, {"AnimateDiff", "a video model"}, {"Wan", "a video model"}, {"LTX", "a video model"},
+    {"Mochi", "a video model"}, {"PixArt", "PixArt"}, {"Kandinsky", "Kandinsky"}, {"IF", "DeepFloyd IF"},
+    {"Inpaint", "an inpainting model"}, {"Cascade", "Stable Cascade"}, {"AuraFlow", "AuraFlow"}, {"Sana", "Sana"},
+    {"QwenImage", "Qwen-Image"}, {"HunyuanDiT", "Hunyuan-DiT"}, {"LatentConsistency", "a latent consistency model"},
+};
+
+static enum err class_check(const json_t *index, struct error *error)
+{
+    const char *class;
+    enum err code = json_get_text(&class, index, "_class_name", "model_index.json", error);
+    if (code != ERR_OK)
+        return code;
+    if (strcmp(class, "StableDiffusionPipeline") != 0) {
+        const char *what = "no kind of model that is known";
+        for (size_t i = sizeof other_pipelines / sizeof *other_pipelines; i-- > 0;)
+            if (strstr(class, other_pipelines[i].part))
+                what = other_pipelines[i].what;
+        return error_set(error, ERR_UNSUPPORTED, "model_index.json: \"%.80s\" is %s, not supported by this version: it draws with "
+                         "StableDiffusionPipeline (SD 1.x)", class, what);
+    }
+    if (json_is_array(json_object_get(index, "text_encoder_2")) &&
+        json_is_string(json_array_get(json_object_get(index, "text_encoder_2"), 1)))
+        return error_set(error, ERR_UNSUPPORTED, "model_index.json: two text encoders (SDXL) are not supported by this version, one is");
+    const char *encoder = json_string_value(json_array_get(json_object_get(index, "text_encoder"), 1));
+    if (!encoder || strcmp(encoder, "CLIPTextModel") != 0)
+        return error_set(error, ERR_UNSUPPORTED, "model_index.json: text_encoder: want CLIPTextModel, have %.80s",
+                         encoder ? encoder : "none");
+    return ERR_OK;
+}
+
+static enum err config_class(const json_t *config, const char *what, const char *want, struct error *error)
+{
+    const char *class;
+    enum err code = json_get_text(&class, config, "_class_name", what, error);
+    if (code == ERR_OK && strcmp(class, want) != 0)
+        code = error_set(error, ERR_UNSUPPORTED, "%s: _class_name: want %s, have \"%.80s\"", what, want, class);
+    return code;
+}
+
+static bool json_is_given(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return value && !json_is_null(value);
+}
+
+static enum err unet_check(uint32_t *sample_size, const json_t *unet, struct error *error)
+{
+    static const char what[] = "unet/config.json";
+    uint32_t width, channels;
+    enum err code = config_class(unet, what, "UNet2DConditionModel", error);
+    if (code == ERR_OK)
+        code = json_get_u32(&width, unet, "cross_attention_dim", what, error);
+    if (code == ERR_OK)
+        code = json_get_u32(&channels, unet, "in_channels", what, error);
+    if (code != ERR_OK)
+        return code;
+    if (json_is_given(unet, "addition_embed_type"))
+        return error_set(error, ERR_UNSUPPORTED, "%s: addition_embed_type (SDXL) is not supported by this version", what);
+    if (json_is_given(unet, "class_embed_type") || json_is_given(unet, "num_class_embeds"))
+        return error_set(error, ERR_UNSUPPORTED, "%s: class embeddings are not supported by this version", what);
+    if (json_is_true(json_object_get(unet, "use_linear_projection")) || width == 1024)
+        return error_set(error, ERR_UNSUPPORTED, "%s: cross_attention_dim %u with linear projections is Stable Diffusion 2, not "
+                         "supported by this version", what, width);
+    if (channels != 4)
+        return error_set(error, ERR_UNSUPPORTED, "%s: in_channels: want 4, have %u%s", what, channels,
+                         channels == 9 ? " (inpainting)" : "");
+    *sample_size = 0;
+    if (json_is_integer(json_object_get(unet, "sample_size")))
+        code = json_get_u32(sample_size, unet, "sample_size", what, error);
+    return code;
+}
+
+static enum err vae_check(uint32_t *pixels_per_latent, const json_t *vae, struct error *error)
+{
+    static const char what[] = "vae/config.json";
+    uint32_t channels;
+    enum err code = config_class(vae, what, "AutoencoderKL", error);
+    if (code == ERR_OK)
+        code = json_get_u32(&channels, vae, "latent_channels", what, error);
+    if (code != ERR_OK)
+        return code;
+    if (channels != 4)
+        return error_set(error, ERR_UNSUPPORTED, "%s: latent_channels: want 4, have %u", what, channels);
+    size_t levels = json_array_size(json_object_get(vae, "block_out_channels"));
+    if (levels < 1 || levels > VAE_LEVELS_LIMIT)
+        return error_set(error, ERR_INVALID, "%s: block_out_channels: want 1..%d levels, have %zu", what, VAE_LEVELS_LIMIT, levels);
+    *pixels_per_latent = 1u << (levels - 1);
+    return ERR_OK;
+}
+
+enum err model_facts_parse(struct model_facts *facts, const struct bytes *index, const struct bytes *unet,
+                           const struct bytes *vae, struct error *error)
+{
+    json_t *index_json = NULL, *unet_json = NULL, *vae_json = NULL;
+    uint32_t sample_size = 0, factor = 1;
+
+    enum err code = json_parse(&index_json, index->data, index->size, "model_index.json", error);
+    if (code == ERR_OK)
+        code = class_check(index_json, error);
+    if (code == ERR_OK)
+        code = json_parse(&unet_json, unet->data, unet->size, "unet/config.json", error);
+    if (code == ERR_OK)
+        code = json_parse(&vae_json, vae->data, vae->size, "vae/config.json", error);
+    if (code == ERR_OK)
+        code = unet_check(&sample_size, unet_json, error);
+    if (code == ERR_OK)
+        code = vae_check(&factor, vae_json, error);
+    if (code != ERR_OK)
+        goto done;
+    if (sample_size > LIMIT_SIDE / factor) {
+        code = error_set(error, ERR_INVALID, "unet/config.json: sample_size: want 1..%u, have %u", LIMIT_SIDE / factor, sample_size);
+        goto done;
+    }
+    uint32_t side = sample_size ? sample_size * factor : SIDE_WITHOUT_SAMPLE_SIZE;
+    *facts = (struct model_facts){
+        .family = "sd1", .pixels_per_latent = factor, .default_width = side, .default_height = side,
+    };
+done:
+    json_decref(index_json);
+    json_decref(unet_json);
+    json_decref(vae_json);
+    return code;
+}
+
+/* ---- facts from a folder ------------------------------------------------------------------------------------------ */
+
+static bool name_ends(const char *name, const char *ending)
+{
+    size_t size = strlen(name), tail = strlen(ending);
+    return size >= tail && strcasecmp(name + size - tail, ending) == 0;
+}
+
+/* What is wrong with a path that is no diffusers folder. */
+static enum err folder_check(const char *folder, struct error *error)
+{
+    if (file_exists(folder) && !folder_exists(folder)) {
+        if (name_ends(folder, ".ckpt") || name_ends(folder, ".pt") || name_ends(folder, ".pth") || name_ends(folder, ".bin"))
+            return error_set(error, ERR_UNSUPPORTED, "model %s: a pickle can run any code when it is read and is refused; convert it to "
+                             "safetensors", folder);
+        return error_set(error, ERR_UNSUPPORTED, "model %s: a single file, this version reads diffusers folders", folder);
+    }
+    if (!folder_exists(folder))
+        return error_set(error, ERR_NOT_FOUND, "model %s: no such folder", folder);
+    char *index = path_join(folder, "model_index.json");
+    bool there = file_exists(index);
+    free(index);
+    if (!there)
+        return error_set(error, ERR_INVALID, "model %s: no model_index.json in it, so it is no diffusers folder", folder);
+    return ERR_OK;
+}
+
+static enum err config_read(struct bytes *out, const char *folder, const char *name, struct error *error)
+{
+    char *path = path_join(folder, name);
+    enum err code = file_read(out, path, MODEL_CONFIG_LIMIT, error);
+    free(path);
+    return code;
+}
+
+/* A part's weights must be safetensors; sums their bytes. */
+static enum err weights_check(uint64_t *bytes, const struct manifest *manifest, const char *folder, const char *part,
+                              struct error *error)
+{
+    bool found = false;
+    for (size_t i = 0; i < manifest->count; i++) {
+        const char *path = manifest->files[i].path;
+        if (strncmp(path, part, strlen(part)) != 0 || path[strlen(part)] != '/' || !name_ends(path, ".safetensors"))
+            continue;
+        struct stat stat_file;
+        char *full = path_join(folder, path);
+        if (stat(full, &stat_file) == 0)
+            *bytes += (uint64_t)stat_file.st_size;
+        free(full);
+        found = true;
+    }
+    if (!found)
+        return error_set(error, ERR_UNSUPPORTED, "model %s: no safetensors in its %s folder (pickles are refused: they can run code)",
+                         folder, part);
+    return ERR_OK;
+}
+
+enum err model_facts_read(struct model_facts *facts, const char *folder, struct error *error)
+{
+    static const char *const parts[] = {"text_encoder", "unet", "vae"};
+    struct bytes index = BYTES_INIT, unet = BYTES_INIT, vae = BYTES_INIT;
+    struct manifest manifest = {0};
+    struct model_facts read;
+
+    enum err code = folder_check(folder, error);
+    if (code != ERR_OK)
+        return code;
+    code = config_read(&index, folder, "model_index.json", error);
+    if (code == ERR_OK) {
+        /* The class first: a folder of another kind may have no unet at all. */
+        json_t *json = NULL;
+        code = json_parse(&json, index.data, index.size, "model_index.json", error);
+        if (code == ERR_OK)
+            code = class_check(json, error);
+        json_decref(json);
+    }
+    if (code == ERR_OK)
+        code = config_read(&unet, folder, "unet/config.json", error);
+    if (code == ERR_OK)
+        code = config_read(&vae, folder, "vae/config.json", error);
+    if (code == ERR_OK)
+        code = model_facts_parse(&read, &index, &unet, &vae, error);
+    if (code != ERR_OK) {
+        if (error)
+            error_prefix(error, "model %s", folder);
+        goto done;
+    }
+    code = manifest_of_folder(&manifest, folder, error);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && code == ERR_OK; i++)
+        code = weights_check(&read.parameters_bytes, &manifest, folder, parts[i], error);
+    if (code != ERR_OK)
+        goto done;
+    read.digest = manifest.digest;
+    *facts = read;
+done:
+    manifest_release(&manifest);
+    bytes_release(&index);
+    bytes_release(&unet);
+    bytes_release(&vae);
+    return code;
+}
+
+/* ---- finding ------------------------------------------------------------------------------------------------------ */
+
+enum { FOLDERS_LIMIT = 66 };
+
+static void folders_release(char *folders[FOLDERS_LIMIT], size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(folders[i]);
+}
+
+/* The folders that hold models, in the order they are searched; owned. */
+static size_t models_folders(char *folders[FOLDERS_LIMIT])
+{
+    size_t count = 0;
+    const char *list = getenv("SEEDFARM_MODELS");
+    while (list && *list && count < FOLDERS_LIMIT - 2) {
+        size_t size = strcspn(list, ":");
+        if (size)
+            folders[count++] = text_copy_size(list, size);
+        list += size + (list[size] == ':');
+    }
+    char program[4096];
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (size > 0) {
+        program[size] = '\0';
+        size_t bin = (size_t)(path_name(program) - program);
+        program[bin ? bin - 1 : 0] = '\0';
+        folders[count++] = text_format("%s/../../../models", program); /* build/release/bin of a checkout */
+        folders[count++] = text_format("%s/../share/seedfarm/models", program);
+    }
+    return count;
+}
+
+static bool is_model(const char *path)
+{
+    char *index = path_join(path, "model_index.json");
+    bool found = file_exists(index) || (file_exists(path) && !folder_exists(path));
+    free(index);
+    return found;
+}
+
+/* `folder`/`name` if it is a model, else NULL; owned. A single file counts: it is refused later, for what it is. */
+static char *model_below(const char *folder, const char *name)
+{
+    char *path = folder && name[0] != '/' ? path_join(folder, name) : text_copy(name);
+    if (is_model(path)) {
+        char *real = realpath(path, NULL);
+        free(path);
+        return real;
+    }
+    free(path);
+    return NULL;
+}
+
+static char *model_of_digest(const struct digest *digest, char *const folders[], size_t count)
+{
+    char *found = NULL;
+    for (size_t i = 0; i < count && !found; i++) {
+        DIR *dir = opendir(folders[i]);
+        struct dirent *entry;
+        while (dir && !found && (entry = readdir(dir))) {
+            char *path = entry->d_name[0] == '.' ? NULL : model_below(folders[i], entry->d_name);
+            struct manifest manifest = {0};
+            /* One that cannot be read is not the one that is looked for. */
+            if (path && manifest_of_folder(&manifest, path, NULL) == ERR_OK && digest_equal(&manifest.digest, digest)) {
+                found = path;
+                path = NULL;
+            }
+            manifest_release(&manifest);
+            free(path);
+        }
+        if (dir)
+            closedir(dir);
+    }
+    return found;
+}
+
+enum err model_find(char **folder, const char *text, const char *beside, struct error *error)
+{
+    char *folders[FOLDERS_LIMIT];
+    size_t count = models_folders(folders);
+    struct digest digest;
+    char *found = NULL;
+    enum err code = ERR_OK;
+
+    if (*text == '\0') {
+        code = error_set(error, ERR_INVALID, "model: want a folder or a name, have \"\"");
+        goto done;
+    }
+    if (digest_parse(&digest, text)) {
+        found = model_of_digest(&digest, folders, count);
+        if (!found)
+            code = error_set(error, ERR_NOT_FOUND, "model %.64s: no model of this digest in SEEDFARM_MODELS or beside the program", text);
+        goto done;
+    }
+    found = model_below(beside, text);
+    if (!found)
+        found = model_below(NULL, text);
+    for (size_t i = 0; i < count && !found && !strchr(text, '/'); i++)
+        found = model_below(folders[i], text);
+    if (!found && strchr(text, '/') && folder_exists(text))
+        code = error_set(error, ERR_INVALID, "model %.300s: no model_index.json in it, so it is no diffusers folder", text);
+    else if (!found)
+        code = error_set(error, ERR_NOT_FOUND, "model \"%.300s\": no such folder beside %s or here, nor a model of that name in "
+                         "SEEDFARM_MODELS or beside the program", text, beside ? beside : "the file");
+done:
+    folders_release(folders, count);
+    if (code == ERR_OK)
+        *folder = found;
+    return code;
+}

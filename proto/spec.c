@@ -1,0 +1,397 @@
+/*
+ * spec.c - a job as a value: fields from texts, canonical bytes (RFC 8785), key. See spec.h.
+ */
+#include "proto/spec.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/json.h"
+
+void spec_init(struct spec *spec)
+{
+    *spec = (struct spec){
+        .prompt = text_copy(""), .negative = text_copy(""),
+        .width = 512, .height = 512, .steps = 20, .clip_skip = 1, .cfg = {7, 0},
+        .sampler = SAMPLER_EULER, .schedule = SCHEDULE_AUTOMATIC,
+        .rng = RNG_CPU, .syntax = SYNTAX_PLAIN, .numerics = NUMERICS_FP32,
+    };
+}
+
+void spec_release(struct spec *spec)
+{
+    free(spec->prompt);
+    free(spec->negative);
+    memset(spec, 0, sizeof *spec);
+}
+
+void spec_copy(struct spec *to, const struct spec *from)
+{
+    struct spec copy = *from;
+    copy.prompt = text_copy(from->prompt);
+    copy.negative = text_copy(from->negative);
+    spec_release(to);
+    *to = copy;
+}
+
+/* error_prefix for an error that nobody may want to read. */
+static enum err within(struct error *error, enum err code, const char *what)
+{
+    if (error)
+        error_prefix(error, "%s", what);
+    return code;
+}
+
+/* ---- fields from texts -------------------------------------------------------------------------------------------- */
+
+static enum err u64_parse(uint64_t *value, const char *text, const struct field_info *info, struct error *error)
+{
+    uint64_t minimum = strtoull(info->minimum, NULL, 10), maximum = strtoull(info->maximum, NULL, 10);
+    uint64_t read = 0;
+    bool fits = *text != '\0', number = *text != '\0';
+
+    for (const char *at = text + (*text == '-'); *at; at++) {
+        if (!isdigit((unsigned char)*at)) {
+            number = false;
+            break;
+        }
+        fits = fits && !__builtin_mul_overflow(read, 10, &read) && !__builtin_add_overflow(read, *at - '0', &read);
+    }
+    if (!number || strcmp(text, "-") == 0)
+        return error_set(error, ERR_INVALID, "%s: want a whole number %s..%s, have \"%.80s\"", info->name, info->minimum,
+                         info->maximum, text);
+    if (*text == '-' || !fits || read < minimum || read > maximum)
+        return error_set(error, ERR_INVALID, "%s: want %s..%s, have %.80s", info->name, info->minimum, info->maximum, text);
+    *value = read;
+    return ERR_OK;
+}
+
+static enum err u32_parse(uint32_t *value, const char *text, const struct field_info *info, struct error *error)
+{
+    uint64_t wide;
+    enum err code = u64_parse(&wide, text, info, error);
+    if (code == ERR_OK)
+        *value = (uint32_t)wide;
+    return code;
+}
+
+static enum err seed_parse(uint64_t *seed, const char *text, struct error *error)
+{
+    if (strcmp(text, "random") != 0 && strcmp(text, "-1") != 0)
+        return u64_parse(seed, text, catalog_field(FIELD_SEED), error);
+    uint32_t drawn; /* 32 bits: rng `cpu` looks at no more, and every program reads such a seed back */
+    if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn)
+        return error_errno(error, "seed: the system gave no random number");
+    *seed = drawn;
+    return ERR_OK;
+}
+
+/* One side of "WxH", 1..LIMIT_SIDE in at most six digits; *end behind it. 0: not a side. */
+static uint32_t side_parse(const char *text, const char **end)
+{
+    uint32_t side = 0;
+    const char *at = text;
+    for (; isdigit((unsigned char)*at) && at - text < 6; at++)
+        side = side * 10 + (uint32_t)(*at - '0');
+    *end = at;
+    return side;
+}
+
+static enum err size_parse(uint32_t *width, uint32_t *height, const char *text, struct error *error)
+{
+    const char *cross, *end;
+    uint32_t w = side_parse(text, &cross);
+    uint32_t h = *cross == 'x' || *cross == 'X' ? side_parse(cross + 1, &end) : 0;
+
+    if (cross == text || (*cross != 'x' && *cross != 'X') || end == cross + 1 || *end)
+        return error_set(error, ERR_INVALID, "size: want WIDTHxHEIGHT such as 512x512, have \"%.80s\"", text);
+    if (w < 1 || h < 1 || w > LIMIT_SIDE || h > LIMIT_SIDE)
+        return error_set(error, ERR_INVALID, "size: want sides of 1..%d pixels, have %.80s", LIMIT_SIDE, text);
+    *width = w;
+    *height = h;
+    return ERR_OK;
+}
+
+static enum err decimal_field(struct decimal *decimal, const char *text, const struct field_info *info,
+                              struct error *error)
+{
+    struct decimal read, minimum, maximum;
+    enum err code = decimal_parse(&read, text, error);
+    if (code != ERR_OK)
+        return within(error, code, info->name);
+    bool known = decimal_parse(&minimum, info->minimum, NULL) == ERR_OK && decimal_parse(&maximum, info->maximum, NULL) == ERR_OK;
+    assert(known);
+    if (decimal_compare(read, minimum) < 0 || decimal_compare(read, maximum) > 0)
+        return error_set(error, ERR_INVALID, "%s: want %s..%s, have %.40s", info->name, info->minimum, info->maximum, text);
+    *decimal = read;
+    return ERR_OK;
+}
+
+static enum err text_set(char **to, const char *text, const struct field_info *info, struct error *error)
+{
+    size_t size = strlen(text), place;
+    if (size > LIMIT_PROMPT_BYTES)
+        return error_set(error, ERR_LIMIT, "%s: want at most %d bytes, have %zu", info->name, LIMIT_PROMPT_BYTES, size);
+    if (!utf8_valid(text, size, &place))
+        return error_set(error, ERR_INVALID, "%s: want UTF-8, byte %zu is 0x%02x", info->name, place,
+                         (unsigned)(uint8_t)text[place]);
+    char *copy = text_copy_size(text, size);
+    free(*to);
+    *to = copy;
+    return ERR_OK;
+}
+
+/* rng, syntax, numerics, schedule: enums of the same width, by way of the table. */
+static enum err name_set(struct spec *spec, enum field field, const char *text, struct error *error)
+{
+    unsigned value;
+    enum err code = catalog_name_parse(&value, field, text, error);
+    if (code != ERR_OK)
+        return code;
+    switch (field) {
+    case FIELD_SCHEDULE: spec->schedule = (enum schedule)value; break;
+    case FIELD_RNG: spec->rng = (enum rng)value; break;
+    case FIELD_SYNTAX: spec->syntax = (enum syntax)value; break;
+    default: spec->numerics = (enum numerics)value; break;
+    }
+    return ERR_OK;
+}
+
+enum err spec_set(struct spec *spec, enum field field, const char *text, struct error *error)
+{
+    const struct field_info *info = catalog_field(field);
+
+    switch (field) {
+    case FIELD_MODEL:
+        if (!digest_parse(&spec->model, text))
+            return error_set(error, ERR_INVALID, "model: want a digest of 64 lower-case hex digits, have \"%.80s\"", text);
+        return ERR_OK;
+    case FIELD_SIZE: return size_parse(&spec->width, &spec->height, text, error);
+    case FIELD_SAMPLER: return sampler_parse(&spec->sampler, &spec->schedule, text, error);
+    case FIELD_SCHEDULE:
+    case FIELD_NUMERICS:
+    case FIELD_RNG:
+    case FIELD_SYNTAX: return name_set(spec, field, text, error);
+    case FIELD_CLIP_SKIP: return u32_parse(&spec->clip_skip, text, info, error);
+    case FIELD_STEPS: return u32_parse(&spec->steps, text, info, error);
+    case FIELD_CFG: return decimal_field(&spec->cfg, text, info, error);
+    case FIELD_NEGATIVE: return text_set(&spec->negative, text, info, error);
+    case FIELD_PROMPT: return text_set(&spec->prompt, text, info, error);
+    case FIELD_SEED: return seed_parse(&spec->seed, text, error);
+    case FIELD_COUNT: break;
+    }
+    return error_set(error, ERR_INTERNAL, "field %d is not in the catalog", (int)field);
+}
+
+static void u64_add(struct bytes *text, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + value % 10);
+    while (value /= 10);
+    bytes_add(text, digits + at, sizeof digits - at);
+}
+
+void spec_get(struct bytes *text, const struct spec *spec, enum field field)
+{
+    char buffer[DIGEST_HEX_SIZE];
+
+    switch (field) {
+    case FIELD_MODEL:
+        digest_hex(&spec->model, buffer);
+        bytes_add(text, buffer, DIGEST_HEX_SIZE - 1);
+        return;
+    case FIELD_SIZE:
+        u64_add(text, spec->width);
+        bytes_add(text, "x", 1);
+        u64_add(text, spec->height);
+        return;
+    case FIELD_NUMERICS: bytes_add_text(text, numerics_name(spec->numerics)); return;
+    case FIELD_RNG: bytes_add_text(text, rng_name(spec->rng)); return;
+    case FIELD_SYNTAX: bytes_add_text(text, syntax_name(spec->syntax)); return;
+    case FIELD_CLIP_SKIP: u64_add(text, spec->clip_skip); return;
+    case FIELD_SAMPLER: bytes_add_text(text, sampler_name(spec->sampler)); return;
+    case FIELD_SCHEDULE: bytes_add_text(text, schedule_name(spec->schedule)); return;
+    case FIELD_STEPS: u64_add(text, spec->steps); return;
+    case FIELD_CFG:
+        decimal_format(buffer, spec->cfg);
+        bytes_add_text(text, buffer);
+        return;
+    case FIELD_NEGATIVE: bytes_add_text(text, spec->negative); return;
+    case FIELD_PROMPT: bytes_add_text(text, spec->prompt); return;
+    case FIELD_SEED: u64_add(text, spec->seed); return;
+    case FIELD_COUNT: break;
+    }
+    assert(!"a field of the catalog");
+}
+
+enum err spec_check(struct spec *spec, struct error *error)
+{
+    if (digest_is_zero(&spec->model))
+        return error_set(error, ERR_INVALID, "model: want a model, none is given");
+    enum schedule schedule = spec->schedule == SCHEDULE_AUTOMATIC ? schedule_automatic(spec->sampler) : spec->schedule;
+    bool ddim = spec->sampler == SAMPLER_DDIM;
+    if (ddim && (schedule == SCHEDULE_UNIFORM || schedule == SCHEDULE_KARRAS))
+        return error_set(error, ERR_INVALID,
+                         "schedule: sampler DDIM walks over whole timesteps (ddim, leading, trailing, linspace), \"%s\" has none",
+                         schedule_name(schedule));
+    if (!ddim && schedule == SCHEDULE_DDIM)
+        return error_set(error, ERR_UNSUPPORTED, "schedule: \"ddim\" belongs to sampler DDIM in this version, sampler is \"%s\"",
+                         sampler_name(spec->sampler));
+    spec->schedule = schedule;
+    return ERR_OK;
+}
+
+bool spec_seed_folds(const struct spec *spec)
+{
+    return spec->rng == RNG_CPU && spec->seed > UINT32_MAX;
+}
+
+/* ---- canonical bytes ---------------------------------------------------------------------------------------------- */
+
+static void escaped_add(struct bytes *out, const char *text)
+{
+    static const char short_escapes[] = "btn\0fr"; /* of 0x08..0x0d; 0x0b has none */
+    const char *run = text, *at = text;
+
+    for (; *at; at++) {
+        uint8_t byte = (uint8_t)*at;
+        if (byte >= 0x20 && byte != '"' && byte != '\\')
+            continue;
+        bytes_add(out, run, (size_t)(at - run));
+        run = at + 1;
+        if (byte == '"' || byte == '\\')
+            bytes_add(out, (char[]){'\\', (char)byte}, 2);
+        else if (byte >= 0x08 && byte <= 0x0d && short_escapes[byte - 0x08])
+            bytes_add(out, (char[]){'\\', short_escapes[byte - 0x08]}, 2);
+        else
+            bytes_add(out, (char[]){'\\', 'u', '0', '0', "0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]}, 6);
+    }
+    bytes_add(out, run, (size_t)(at - run));
+}
+
+static bool field_neutral(const struct spec *spec, enum field field)
+{
+    switch (field) {
+    case FIELD_NEGATIVE: return spec->negative[0] == '\0';
+    case FIELD_CLIP_SKIP: return spec->clip_skip == 1;
+    case FIELD_RNG: return spec->rng == RNG_CPU;
+    case FIELD_SYNTAX: return spec->syntax == SYNTAX_PLAIN;
+    case FIELD_NUMERICS: return spec->numerics == NUMERICS_FP32;
+    default: return false;
+    }
+}
+
+/* In the order of RFC 8785. FIELD_COUNT stands for `render`. */
+static const enum field canonical_order[] = {
+    FIELD_CFG, FIELD_CLIP_SKIP, FIELD_MODEL, FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG,
+    FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_SYNTAX};
+_Static_assert(sizeof canonical_order / sizeof *canonical_order == FIELD_COUNT + 1, "every field, and render");
+
+void spec_canonical(struct bytes *out, const struct spec *spec)
+{
+    bytes_reserve(out, 320 + strlen(spec->prompt) + strlen(spec->negative));
+    bytes_add(out, "{", 1);
+    for (size_t i = 0; i < sizeof canonical_order / sizeof *canonical_order; i++) {
+        enum field field = canonical_order[i];
+        if (field == FIELD_COUNT) {
+            bytes_add_text(out, ",\"render\":");
+            u64_add(out, RENDER_RULES);
+            continue;
+        }
+        if (field_neutral(spec, field))
+            continue;
+        bytes_add_text(out, i ? ",\"" : "\"");
+        bytes_add_text(out, catalog_field(field)->name);
+        bytes_add(out, "\":\"", 3);
+        if (field == FIELD_PROMPT)
+            escaped_add(out, spec->prompt);
+        else if (field == FIELD_NEGATIVE)
+            escaped_add(out, spec->negative);
+        else
+            spec_get(out, spec, field);
+        bytes_add(out, "\"", 1);
+    }
+    bytes_add(out, "}", 1);
+}
+
+struct digest spec_key(const struct spec *spec)
+{
+    struct bytes text = BYTES_INIT;
+    spec_canonical(&text, spec);
+    struct digest key = digest_of(text.data, text.size);
+    bytes_release(&text);
+    return key;
+}
+
+static enum err spec_read(struct spec *spec, const json_t *object, struct error *error)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)object, key, value) {
+        enum field field;
+        if (strcmp(key, "render") == 0) {
+            if (!json_is_integer(value) || json_integer_value(value) != RENDER_RULES)
+                return error_set(error, ERR_UNSUPPORTED, "job: this version draws by rules number %d (\"render\"), the job wants %" JSON_INTEGER_FORMAT,
+                                 RENDER_RULES, json_integer_value(value));
+            continue;
+        }
+        enum err code = catalog_find(&field, key, error);
+        if (code != ERR_OK)
+            return within(error, code, "job");
+        if (!json_is_string(value))
+            return error_set(error, ERR_INVALID, "job: \"%s\" wants a text", key);
+        code = spec_set(spec, field, json_string_value(value), error);
+        if (code != ERR_OK)
+            return within(error, code, "job");
+    }
+    return spec_check(spec, error);
+}
+
+enum err spec_parse(struct spec *spec, const void *data, size_t size, struct error *error)
+{
+    json_t *object = NULL;
+    struct spec read;
+    struct bytes again = BYTES_INIT;
+
+    if (size > LIMIT_SPEC_BYTES)
+        return error_set(error, ERR_LIMIT, "job: want at most %d bytes, have %zu", LIMIT_SPEC_BYTES, size);
+    spec_init(&read);
+    enum err code = json_parse(&object, data, size, "job", error);
+    if (code != ERR_OK)
+        goto done;
+    if (!json_is_object(object)) {
+        code = error_set(error, ERR_INVALID, "job: want a JSON object");
+        goto done;
+    }
+    code = spec_read(&read, object, error);
+    if (code != ERR_OK)
+        goto done;
+    spec_canonical(&again, &read);
+    if (again.size != size || memcmp(again.data, data, size) != 0) {
+        code = error_set(error, ERR_INVALID, "job: want canonical bytes (%zu of them: %.200s...), have %zu others", again.size,
+                         bytes_text(&again), size);
+        goto done;
+    }
+    *spec = read;
+    spec_init(&read);
+done:
+    json_decref(object);
+    bytes_release(&again);
+    spec_release(&read);
+    return code;
+}
+
+bool spec_batches_with(const struct spec *a, const struct spec *b)
+{
+    struct decimal one = {1, 0};
+    return digest_equal(&a->model, &b->model) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
+           a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
+           a->numerics == b->numerics && a->rng == b->rng &&
+           (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);
+}

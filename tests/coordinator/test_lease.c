@@ -1,0 +1,60 @@
+/* test_lease.c - granting, renewing by progress, running out. */
+#include "tests/coordinator/kit.h"
+
+#include "coordinator/lease.h"
+
+static struct flight *flight(uintptr_t number) {
+    return (struct flight *)number; /* only compared, never looked into */
+}
+
+static void test_progress_renews(void **state) {
+    struct lease_table table;
+    struct flight *flights[] = { flight(16), flight(32) };
+    struct error error;
+    (void)state;
+    lease_table_init(&table, 7);
+    struct lease *lease = lease_grant(&table, 1, 3, flights, 2, 1000);
+    assert_int_equal(lease->id, 7);
+    uint64_t first_ms = lease->deadline_ms;
+    assert_int_equal(first_ms, 1000 + lease_allowance_ms(PHASE_FETCH, 2));
+    struct lease_progress progress = { 7, 3, PHASE_STEP, 1, 20 };
+    assert_ok(lease_progress(lease, &progress, 5000, &error), error);
+    uint64_t second_ms = lease->deadline_ms;
+    assert_int_equal(second_ms, 5000 + lease_allowance_ms(PHASE_STEP, 2));
+    assert_ok(lease_progress(lease, &progress, 9000, &error), error);
+    assert_int_equal(lease->deadline_ms, second_ms); /* the same step again is no progress */
+    progress.step = 2;
+    assert_ok(lease_progress(lease, &progress, 9000, &error), error);
+    assert_int_equal(lease->deadline_ms, 4000 + second_ms);
+    progress.epoch = 2;
+    assert_int_equal(lease_progress(lease, &progress, 9000, &error), ERR_STALE);
+    assert_string_equal(error.message, "lease 7: it is at epoch 3, progress is of epoch 2");
+    lease_table_release(&table);
+}
+
+static void test_runs_out(void **state) {
+    struct lease_table table;
+    struct flight *flights[] = { flight(16) };
+    (void)state;
+    lease_table_init(&table, 1);
+    assert_int_equal(lease_next_deadline_ms(&table), UINT64_MAX);
+    struct lease *early = lease_grant(&table, 1, 1, flights, 1, 1000);
+    struct lease *late = lease_grant(&table, 2, 1, flights, 1, 3000);
+    assert_int_equal(lease_next_deadline_ms(&table), early->deadline_ms);
+    assert_null(lease_expired(&table, early->deadline_ms - 1));
+    assert_ptr_equal(lease_expired(&table, early->deadline_ms), early);
+    assert_ptr_equal(lease_find(&table, late->id), late);
+    lease_end(&table, early);
+    assert_int_equal(lease_next_deadline_ms(&table), late->deadline_ms);
+    assert_null(lease_find(&table, 1));
+    lease_drop_flight(late, flight(99));
+    assert_int_equal(late->count, 1);
+    lease_drop_flight(late, flight(16));
+    assert_int_equal(late->count, 0);
+    lease_table_release(&table);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_progress_renews), cmocka_unit_test(test_runs_out) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

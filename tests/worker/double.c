@@ -1,0 +1,236 @@
+/* double.c - the neighbours' stand-ins. */
+#include "tests/worker/double.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+enum { PATIENCE_MS = 20000 };
+
+/* ---- painter -------------------------------------------------------------------------------------------------------- */
+
+void double_png(struct bytes *png, const struct spec *spec) {
+    bytes_add_text(png, "\x89PNG ");
+    spec_canonical(png, spec);
+}
+
+static enum err load(void *context, const struct digest *model, const char *folder, struct error *error) {
+    struct double_painter *painter = context;
+    (void)model;
+    atomic_fetch_add(&painter->loads, 1);
+    return folder_exists(folder) ? ERR_OK : error_set(error, ERR_NOT_FOUND, "%s: there is no such folder", folder);
+}
+
+static enum err walk_steps(struct double_painter *painter, uint32_t steps, const struct render_watch *watch,
+                           struct error *error) {
+    bool goes_on = watch->progress(watch->context, RENDER_TEXT, 0, steps);
+    for (uint32_t step = 1; step <= steps && goes_on; step++) {
+        if (atomic_load(&painter->step_ms))
+            clock_sleep_ms(atomic_load(&painter->step_ms));
+        goes_on = watch->progress(watch->context, RENDER_STEP, step, steps);
+    }
+    goes_on = goes_on && watch->progress(watch->context, RENDER_DECODE, steps, steps);
+    return goes_on ? ERR_OK : error_set(error, ERR_CANCELLED, "told to stop");
+}
+
+static enum err draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
+                     const struct render_watch *watch, struct error *error) {
+    struct double_painter *painter = context;
+    uint32_t most = atomic_load(&painter->most);
+    if (most && count > most)
+        return error_set(error, ERR_MEMORY, "%zu pictures at once: there is room for %u", count, most);
+    if (walk_steps(painter, specs[0]->steps, watch, error) != ERR_OK)
+        return error->code;
+    atomic_fetch_add(&painter->batches, 1);
+    atomic_fetch_add(&painter->jobs, (unsigned)count);
+    if (count > atomic_load(&painter->largest))
+        atomic_store(&painter->largest, (unsigned)count);
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (struct rendered){ .png = BYTES_INIT };
+        if (specs[i]->seed && specs[i]->seed == atomic_load(&painter->bad_seed)) {
+            error_set(&out[i].error, ERR_NUMERIC, "seed %llu: NaN", (unsigned long long)specs[i]->seed);
+            continue;
+        }
+        double_png(&out[i].png, specs[i]);
+        out[i].picture = digest_of(out[i].png.data, out[i].png.size);
+        out[i].pixels = digest_of(&specs[i]->seed, sizeof specs[i]->seed);
+        out[i].render_ms = 7;
+    }
+    return ERR_OK;
+}
+
+struct painter double_painter(struct double_painter *painter) {
+    return (struct painter){ painter, "double", load, draw };
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------------------------------- */
+
+void double_spec(struct spec *spec, const struct digest *model, uint64_t seed, uint32_t steps) {
+    struct error error;
+    spec_init(spec);
+    spec->model = *model;
+    spec->seed = seed;
+    spec->steps = steps;
+    spec->width = spec->height = 64;
+    free(spec->prompt);
+    spec->prompt = text_copy("a frog");
+    if (spec_check(spec, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+}
+
+struct digest double_key(const struct digest *model, uint64_t seed, uint32_t steps) {
+    struct spec spec;
+    double_spec(&spec, model, seed, steps);
+    struct digest key = spec_key(&spec);
+    spec_release(&spec);
+    return key;
+}
+
+/* ---- coordinator ---------------------------------------------------------------------------------------------------- */
+
+void coordinator_open(struct double_coordinator *coordinator, const char *address) {
+    const char *addresses[] = { address };
+    struct error error;
+    memset(coordinator, 0, sizeof *coordinator);
+    snprintf(coordinator->address, sizeof coordinator->address, "%s", address);
+    coordinator->heartbeat_ms = 50;
+    coordinator->liveness_ms = 1000;
+    coordinator->credit_bytes = 16 << 20;
+    if (link_bind(&coordinator->link, addresses, 1, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+}
+
+void coordinator_close(struct double_coordinator *coordinator) {
+    link_destroy(coordinator->link);
+    coordinator->link = NULL;
+}
+
+bool coordinator_hear(struct message *message, struct double_coordinator *coordinator, uint32_t timeout_ms) {
+    struct error error;
+    bool ready = false, got = false;
+    if (link_wait(&ready, coordinator->link, timeout_ms, &error) != ERR_OK ||
+        link_receive(&got, &coordinator->worker, message, coordinator->link, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    return got;
+}
+
+void coordinator_expect(struct message *message, struct double_coordinator *coordinator, enum message_type type) {
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (clock_monotonic_ms() < until_ms) {
+        if (!coordinator_hear(message, coordinator, 100))
+            continue;
+        if (message->type == type)
+            return;
+        message_release(message);
+    }
+    fail_msg("no %s came within %d ms", message_type_name(type), PATIENCE_MS);
+}
+
+void coordinator_say(struct double_coordinator *coordinator, const struct message *message) {
+    struct error error;
+    if (link_send(coordinator->link, &coordinator->worker, message, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+}
+
+void coordinator_welcome(struct double_coordinator *coordinator) {
+    struct message hello;
+    coordinator_expect(&hello, coordinator, MESSAGE_WORKER_HELLO);
+    struct message welcome = {
+        .type = MESSAGE_WELCOME,
+        .request = hello.request,
+        .welcome = { PROTOCOL_VERSION, 1, coordinator->heartbeat_ms, coordinator->liveness_ms, coordinator->credit_bytes },
+    };
+    message_release(&hello);
+    coordinator_say(coordinator, &welcome);
+}
+
+void coordinator_assign(struct double_coordinator *coordinator, uint64_t lease, const struct digest *model,
+                        uint64_t first_seed, size_t count, uint32_t steps) {
+    struct assigned_job *jobs = memory_get_array(count, sizeof *jobs);
+    for (size_t i = 0; i < count; i++) {
+        struct bytes canonical = BYTES_INIT;
+        struct spec spec;
+        double_spec(&spec, model, first_seed + i, steps);
+        spec_canonical(&canonical, &spec);
+        jobs[i].key = spec_key(&spec);
+        jobs[i].spec = (char *)bytes_take(&canonical).data;
+        spec_release(&spec);
+    }
+    struct message assign = { .type = MESSAGE_ASSIGN, .assign = { lease, 1, 60000, jobs, count } };
+    coordinator_say(coordinator, &assign);
+    message_release(&assign);
+}
+
+void coordinator_acknowledge(struct double_coordinator *coordinator, const struct message *results) {
+    struct message message = { .type = MESSAGE_ACKNOWLEDGED, .request = results->request };
+    message.keys.count = results->results.count;
+    message.keys.keys = memory_get_array(message.keys.count, sizeof *message.keys.keys);
+    for (size_t i = 0; i < message.keys.count; i++)
+        message.keys.keys[i] = results->results.items[i].key;
+    coordinator_say(coordinator, &message);
+    message_release(&message);
+}
+
+/* ---- a place -------------------------------------------------------------------------------------------------------- */
+
+char *place_create(void) {
+    char *place = text_copy("/tmp/seedfarm-worker-XXXXXX");
+    assert_non_null(mkdtemp(place));
+    return place;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *walk) {
+    (void)info;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+void place_remove(char *place) {
+    assert_int_equal(nftw(place, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+    free(place);
+}
+
+size_t place_count(const char *folder) {
+    size_t count = 0;
+    DIR *listing = opendir(folder);
+    if (!listing)
+        return 0;
+    for (struct dirent *entry = readdir(listing); entry; entry = readdir(listing))
+        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    closedir(listing);
+    return count;
+}
+
+static void write_file(const char *folder, const char *name, const void *data, size_t size) {
+    struct error error;
+    char *path = path_join(folder, name);
+    if (file_write(path, data, size, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    free(path);
+}
+
+void model_create(const char *folder, size_t extra) {
+    struct error error;
+    char *unet = path_join(folder, "unet");
+    uint8_t *weights = memory_get(extra ? extra : 1);
+    for (size_t i = 0; i < extra; i++)
+        weights[i] = (uint8_t)(i * 2654435761u >> 13);
+    if (folder_create(unet, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    write_file(folder, "model_index.json", "{}", 2);
+    write_file(folder, "unet/config.json", "{\"a\":1}", 7);
+    write_file(folder, "unet/weights.safetensors", weights, extra);
+    free(weights);
+    free(unet);
+}

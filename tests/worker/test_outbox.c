@@ -1,0 +1,241 @@
+/* test_outbox.c - results on disk: delivered until acknowledged, read back, torn ones dropped, kill -9 at any moment. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "tests/worker/double.h"
+#include "worker/outbox.h"
+
+
+static struct outbox *open_outbox(const char *folder) {
+    struct outbox *outbox = NULL;
+    struct error error;
+    if (outbox_open(&outbox, folder, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    return outbox;
+}
+
+static struct digest key_of(uint32_t number) {
+    return digest_of(&number, sizeof number);
+}
+
+static void put(struct outbox *outbox, uint64_t lease, uint32_t number, size_t size) {
+    struct rendered rendered = { .png = BYTES_INIT, .render_ms = number };
+    struct digest key = key_of(number);
+    struct error error;
+    bytes_reserve(&rendered.png, size);
+    for (size_t i = 0; i < size; i++)
+        rendered.png.data[i] = (uint8_t)(number + i);
+    rendered.png.size = size;
+    rendered.picture = digest_of(rendered.png.data, size);
+    rendered.pixels = key;
+    if (outbox_put(outbox, lease, 3, &key, &rendered, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    rendered_release(&rendered);
+}
+
+static void delivers_by_lease_until_acknowledged(void **state) {
+    char *place = place_create();
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    (void)state;
+    put(outbox, 1, 10, 1000);
+    put(outbox, 1, 11, 1000);
+    put(outbox, 2, 20, 1000);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 2);
+    assert_int_equal(results.lease, 1);
+    assert_int_equal(results.epoch, 3);
+    assert_int_equal(results.items[1].render_ms, 11);
+    assert_int_equal(outbox_unacknowledged(outbox), 2000);
+    struct digest keys[] = { results.items[0].key, results.items[1].key };
+    outbox_results_release(&results);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 1);
+    assert_int_equal(results.lease, 2);
+    outbox_results_release(&results);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 0);
+    outbox_results_release(&results);
+    assert_int_equal(place_count(place), 3);
+    outbox_forget(outbox, keys, 2);
+    assert_int_equal(place_count(place), 1);
+    assert_int_equal(outbox_unacknowledged(outbox), 1000);
+    assert_false(outbox_holds_lease(outbox, 1));
+    outbox_resend(outbox);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 1);
+    outbox_results_release(&results);
+    outbox_close(outbox);
+    place_remove(place);
+}
+
+static void holds_to_its_credit(void **state) {
+    char *place = place_create();
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    (void)state;
+    for (uint32_t i = 0; i < 5; i++)
+        put(outbox, 1, i, 1000);
+    outbox_next(&results, outbox, 2500);
+    assert_int_equal(results.count, 2);
+    outbox_results_release(&results);
+    outbox_next(&results, outbox, 500); /* what is left of the credit: nothing fits */
+    assert_int_equal(results.count, 0);
+    outbox_results_release(&results);
+    outbox_resend(outbox);
+    outbox_next(&results, outbox, 500); /* larger than all credit: it goes, but alone */
+    assert_int_equal(results.count, 1);
+    outbox_results_release(&results);
+    outbox_close(outbox);
+    place_remove(place);
+}
+
+static void refused_ones_go_alone_then_go(void **state) {
+    char *place = place_create();
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    struct digest keys[] = { key_of(1), key_of(2) };
+    (void)state;
+    put(outbox, 1, 1, 100);
+    put(outbox, 1, 2, 100);
+    outbox_next(&results, outbox, 1000);
+    assert_int_equal(results.count, 2);
+    outbox_results_release(&results);
+    assert_false(outbox_refused(outbox, keys, 2));
+    outbox_next(&results, outbox, 1000);
+    assert_int_equal(results.count, 1);
+    outbox_results_release(&results);
+    assert_true(outbox_refused(outbox, keys, 1));
+    assert_int_equal(place_count(place), 1);
+    outbox_next(&results, outbox, 1000);
+    assert_int_equal(results.count, 1);
+    assert_memory_equal(&results.items[0].key, &keys[1], sizeof keys[1]);
+    outbox_results_release(&results);
+    outbox_close(outbox);
+    place_remove(place);
+}
+
+static void adopts_into_a_new_lease(void **state) {
+    char *place = place_create();
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    struct digest have = key_of(1), lack = key_of(2);
+    (void)state;
+    put(outbox, 1, 1, 100);
+    outbox_next(&results, outbox, 1000);
+    outbox_results_release(&results);
+    assert_true(outbox_adopt(outbox, 9, 4, &have));
+    assert_false(outbox_adopt(outbox, 9, 4, &lack));
+    outbox_next(&results, outbox, 1000);
+    assert_int_equal(results.count, 1);
+    assert_int_equal(results.lease, 9);
+    outbox_results_release(&results);
+    outbox_close(outbox);
+    place_remove(place);
+}
+
+/* The first file of the folder. */
+static char *some_file(const char *folder) {
+    char *found = NULL;
+    DIR *listing = opendir(folder);
+    for (struct dirent *entry = readdir(listing); entry && !found; entry = readdir(listing))
+        if (entry->d_name[0] != '.')
+            found = path_join(folder, entry->d_name);
+    closedir(listing);
+    return found;
+}
+
+static void drops_what_is_torn(void **state) {
+    char *place = place_create(), *path;
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    (void)state;
+    put(outbox, 1, 1, 5000);
+    path = some_file(place);
+    assert_int_equal(truncate(path, 4096), 0);
+    outbox_next(&results, outbox, 1 << 20); /* torn while we hold it: noticed on the way out */
+    assert_int_equal(results.count, 0);
+    outbox_results_release(&results);
+    assert_int_equal(place_count(place), 0);
+    free(path);
+
+    put(outbox, 1, 2, 5000);
+    put(outbox, 1, 3, 5000);
+    outbox_close(outbox);
+    path = some_file(place);
+    FILE *file = fopen(path, "r+");
+    fputs("flipped", file);
+    fclose(file);
+    char *draft = text_format("%s.123.0.new", path), *odd = path_join(place, "notes.txt");
+    assert_int_equal(file_write(draft, "half", 4, NULL), ERR_OK);
+    assert_int_equal(file_write(odd, "?", 1, NULL), ERR_OK);
+    outbox = open_outbox(place);
+    assert_int_equal(outbox_count(outbox), 1);
+    assert_int_equal(place_count(place), 1);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 1);
+    assert_int_equal(results.lease, 0); /* from an earlier life */
+    assert_int_equal(results.items[0].png_size, 5000);
+    outbox_results_release(&results);
+    outbox_close(outbox);
+    free(path);
+    free(draft);
+    free(odd);
+    place_remove(place);
+}
+
+/* A child fills the outbox as fast as it can and is killed; whatever is read back is whole. */
+static void survives_kill_9(void **state) {
+    (void)state;
+    for (int round = 0; round < 10; round++) {
+        char *place = place_create();
+        int ready[2];
+        char byte;
+        assert_int_equal(pipe(ready), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            struct outbox *outbox = NULL;
+            if (outbox_open(&outbox, place, NULL) != ERR_OK)
+                _exit(1);
+            for (uint32_t i = 0;; i++) {
+                put(outbox, 1, i, 20000 + i);
+                if (i == 5 && write(ready[1], "x", 1) != 1)
+                    _exit(1);
+            }
+        }
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        clock_sleep_ms((uint64_t)round * 3);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        close(ready[0]);
+        close(ready[1]);
+        struct outbox *outbox = open_outbox(place);
+        assert_true(outbox_count(outbox) >= 6);
+        assert_int_equal(outbox_count(outbox), place_count(place)); /* the draft that was being written is gone */
+        outbox_close(outbox);
+        place_remove(place);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(delivers_by_lease_until_acknowledged),
+        cmocka_unit_test(holds_to_its_credit),
+        cmocka_unit_test(refused_ones_go_alone_then_go),
+        cmocka_unit_test(adopts_into_a_new_lease),
+        cmocka_unit_test(drops_what_is_torn),
+        cmocka_unit_test(survives_kill_9),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

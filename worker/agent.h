@@ -1,0 +1,39 @@
+/*
+ * agent.h - the worker's side of the farm: connects, leases, reports, delivers.
+ *
+ * The thread in agent_run owns the socket and does nothing that takes long: it sends heartbeats on time however busy the
+ * rendering threads (workshop.h) are, and they never touch the socket. A coordinator that is away is waited for with
+ * back-off while rendering goes on; on its return it gets everything that it has not acknowledged.
+ */
+#ifndef WORKER_AGENT_H
+#define WORKER_AGENT_H
+
+#include "worker/painter.h"
+
+struct agent_options {
+    const char *coordinator; /* address; all borrowed as long as the agent lives */
+    const char *name;        /* unique on the farm */
+    const char *host;
+    const char *device;      /* "cpu" */
+    uint32_t threads;        /* for the coordinator's information */
+    uint32_t batch;          /* largest batch; 0: by the size of the pictures */
+    uint64_t memory_bytes;   /* 0: no bound */
+    const char *cache;       /* folder of outbox/, models/ and lock; one worker at a time */
+    uint64_t cache_bytes;    /* for models; 0: no bound */
+    const char *models;      /* colon-separated folders, or NULL */
+    struct painter painter;  /* what draws */
+};
+
+struct agent;
+
+MUST_USE enum err agent_create(struct agent **agent, const struct agent_options *options, struct error *error);
+void agent_destroy(struct agent *agent);
+
+/* Until agent_stop, then ERR_OK. ERR_UNSUPPORTED: coordinator and worker speak different protocols. */
+MUST_USE enum err agent_run(struct agent *agent, struct error *error);
+
+/* Lease nothing more, drop what is being rendered within one step, deliver what is finished (for a few seconds at most, and
+ * only to a coordinator that is there; the rest stays in the outbox), say goodbye. Async-signal-safe. */
+void agent_stop(struct agent *agent);
+
+#endif

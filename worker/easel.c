@@ -1,0 +1,133 @@
+/* easel.c - device, models, renderers. */
+#include "worker/easel.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { MODELS_KEPT = 2 };
+
+struct place {
+    struct digest digest;
+    struct model *model; /* NULL: the place is free */
+    struct renderer *renderer;
+    uint64_t used; /* a count that grows with every use */
+};
+
+struct easel {
+    struct device *device;
+    uint64_t memory_bytes;
+    uint64_t uses;
+    struct place places[MODELS_KEPT];
+    struct place *current;
+};
+
+enum err easel_create(struct easel **out, const char *device, uint32_t threads, uint64_t memory_bytes,
+                      struct error *error) {
+    struct device *opened;
+    enum err err = device_open(&opened, device, threads, error);
+    if (err)
+        return err;
+    struct easel *easel = memory_get(sizeof *easel);
+    easel->device = opened;
+    easel->memory_bytes = memory_bytes;
+    *out = easel;
+    return ERR_OK;
+}
+
+static void clear_place(struct place *place) {
+    if (place->renderer)
+        renderer_destroy(place->renderer);
+    if (place->model)
+        model_destroy(place->model);
+    *place = (struct place){ .model = NULL };
+}
+
+void easel_destroy(struct easel *easel) {
+    if (!easel)
+        return;
+    for (int i = 0; i < MODELS_KEPT; i++)
+        clear_place(&easel->places[i]);
+    device_close(easel->device);
+    free(easel);
+}
+
+/* A free place, or the one whose model was used longest ago. */
+static struct place *oldest_place(struct easel *easel) {
+    struct place *oldest = &easel->places[0];
+    for (int i = 0; i < MODELS_KEPT; i++) {
+        if (!easel->places[i].model)
+            return &easel->places[i];
+        if (easel->places[i].used < oldest->used)
+            oldest = &easel->places[i];
+    }
+    return oldest;
+}
+
+/* What the budget leaves for a run beside `model`'s weights. Where both kept models would take more than half of the budget
+ * the other one goes: pictures matter more than a model that may be asked for again. */
+static enum err run_budget(uint64_t *budget, struct easel *easel, const struct place *place, const char *folder,
+                           struct error *error) {
+    uint64_t own = model_shape(place->model)->weight_bytes, others = 0;
+    *budget = 0;
+    if (!easel->memory_bytes)
+        return ERR_OK;
+    if (own >= easel->memory_bytes)
+        return error_set(error, ERR_MEMORY, "%s: its weights take %" PRIu64 " bytes, this worker may use %" PRIu64, folder,
+                         own, easel->memory_bytes);
+    for (int i = 0; i < MODELS_KEPT; i++)
+        if (&easel->places[i] != place && easel->places[i].model)
+            others += model_shape(easel->places[i].model)->weight_bytes;
+    if (own + others > easel->memory_bytes / 2) {
+        for (int i = 0; i < MODELS_KEPT; i++)
+            if (&easel->places[i] != place)
+                clear_place(&easel->places[i]);
+        others = 0;
+    }
+    *budget = easel->memory_bytes - own - others;
+    return ERR_OK;
+}
+
+static enum err load_place(struct easel *easel, struct place *place, const char *folder, struct error *error) {
+    uint64_t budget;
+    enum err err = model_load(&place->model, easel->device, folder, error);
+    if (!err)
+        err = run_budget(&budget, easel, place, folder, error);
+    if (!err)
+        err = renderer_create(&place->renderer, place->model, budget, error);
+    return err;
+}
+
+static enum err easel_load(void *context, const struct digest *model, const char *folder, struct error *error) {
+    struct easel *easel = context;
+    struct place *place = NULL;
+    for (int i = 0; i < MODELS_KEPT; i++)
+        if (easel->places[i].model && digest_equal(&easel->places[i].digest, model))
+            place = &easel->places[i];
+    if (!place) {
+        place = oldest_place(easel);
+        if (place == easel->current)
+            easel->current = NULL;
+        clear_place(place);
+        enum err err = load_place(easel, place, folder, error);
+        if (err) {
+            clear_place(place);
+            return err;
+        }
+        place->digest = *model;
+    }
+    place->used = ++easel->uses;
+    easel->current = place;
+    return ERR_OK;
+}
+
+static enum err easel_draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
+                           const struct render_watch *watch, struct error *error) {
+    struct easel *easel = context;
+    if (!easel->current)
+        return error_set(error, ERR_INTERNAL, "a batch of %zu before any model was loaded", count);
+    return render_specs(out, easel->current->renderer, device_class(easel->device), specs, count, watch, NULL, error);
+}
+
+struct painter easel_painter(struct easel *easel) {
+    return (struct painter){ easel, device_class(easel->device), easel_load, easel_draw };
+}

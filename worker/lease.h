@@ -1,0 +1,37 @@
+/*
+ * lease.h - one lease in the worker's hands: its jobs, and how far they are.
+ *
+ * Made and freed by the socket thread. The thread that works on it writes `progress`, `finished` and `begin_ms`; the socket thread
+ * reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
+ */
+#ifndef WORKER_LEASE_H
+#define WORKER_LEASE_H
+
+#include <stdatomic.h>
+
+#include "proto/message.h"
+#include "proto/spec.h"
+
+struct lease {
+    uint64_t id;
+    uint32_t epoch;
+    struct spec *specs;   /* [count] */
+    struct digest *keys;  /* [count] */
+    size_t count;
+    char *folder;         /* of its model: set by the thread that makes models ready, before the render thread sees it */
+    atomic_bool cancelled;
+    bool ended;                  /* the socket thread's own: only its results are waited for */
+    atomic_uint_fast64_t progress; /* phase, step and steps in one word, so that they are always of one moment */
+    atomic_size_t finished;      /* jobs drawn, failed or found done */
+    atomic_uint_fast64_t begin_ms; /* when its rendering began; 0: it waits */
+    struct lease *next;          /* in the queue of a thread */
+};
+
+/* From ASSIGN: every job's key and spec are checked, and that all may share one batch. */
+MUST_USE enum err lease_create(struct lease **lease, const struct message_assign *assign, struct error *error);
+void lease_destroy(struct lease *lease);
+
+void lease_set_progress(struct lease *lease, enum work_phase phase, uint32_t step, uint32_t steps);
+struct lease_progress lease_get_progress(const struct lease *lease);
+
+#endif

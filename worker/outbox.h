@@ -1,0 +1,44 @@
+/*
+ * outbox.h - finished pictures, on disk until the coordinator has them.
+ *
+ * One file a picture, FOLDER/KEY.PICTURE.PIXELS.MS.png: the job's key, the file's own SHA-256, the pixel digest and the
+ * milliseconds it took, so that one rename makes picture and facts visible together. Nothing is synced: a picture lost with
+ * the machine is drawn again. A file whose bytes do not have the digest in its name was torn, and is dropped.
+ *
+ * Thread-safe: the render thread puts, the socket thread reads, delivers and forgets.
+ */
+#ifndef WORKER_OUTBOX_H
+#define WORKER_OUTBOX_H
+
+#include "proto/message.h"
+#include "worker/render.h"
+
+struct outbox;
+
+/* Creates the folder and reads back what an earlier life left there (lease 0). Damaged files go, with a log line each. */
+MUST_USE enum err outbox_open(struct outbox **outbox, const char *folder, struct error *error);
+void outbox_close(struct outbox *outbox); /* files stay */
+
+MUST_USE enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
+                             const struct rendered *rendered, struct error *error);
+/* Is this job's picture waiting here? It is then delivered (again) under this lease. */
+bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key);
+bool outbox_holds_lease(struct outbox *outbox, uint64_t lease);
+bool outbox_holds_any(struct outbox *outbox, const struct digest *keys, size_t count);
+size_t outbox_count(struct outbox *outbox);
+uint64_t outbox_bytes(struct outbox *outbox);
+uint64_t outbox_unacknowledged(struct outbox *outbox); /* bytes delivered, not yet acknowledged */
+
+/* The next pictures to deliver: of one lease, together at most `bytes` (but always one where nothing is unacknowledged);
+ * count 0: none now. They count as delivered from then on. The caller releases with outbox_results_release. */
+void outbox_next(struct message_results *results, struct outbox *outbox, uint64_t bytes);
+void outbox_results_release(struct message_results *results);
+
+void outbox_forget(struct outbox *outbox, const struct digest *keys, size_t count); /* acknowledged: files go */
+void outbox_resend(struct outbox *outbox); /* nothing counts as delivered any more */
+/* These were refused. Together with others: each is sent alone next time. Alone: it goes, and true is returned. */
+bool outbox_refused(struct outbox *outbox, const struct digest *keys, size_t count);
+/* These could not be sent: they are undelivered again. */
+void outbox_return(struct outbox *outbox, const struct message_results *results);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * painter.h - the seam between the farm's side of a worker and what draws.
+ *
+ * The worker's own is easel.c (pipeline, picture). Tests and benches of the farm bring one that draws at once, without a
+ * model. All calls come from one thread.
+ */
+#ifndef WORKER_PAINTER_H
+#define WORKER_PAINTER_H
+
+#include "worker/render.h"
+
+struct painter {
+    void *context;
+    const char *device_class; /* "cpu x86-64-v4"; outlives the painter's use */
+    /* Have the model in this folder ready; asked before every batch, cheap where it is ready already. */
+    enum err (*load)(void *context, const struct digest *model, const char *folder, struct error *error);
+    /* As render_specs, with the model loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
+    enum err (*draw)(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
+                     const struct render_watch *watch, struct error *error);
+};
+
+#endif

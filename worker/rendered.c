@@ -1,0 +1,7 @@
+/* rendered.c - what a picture leaves behind: apart from render.c, so that the farm's side needs no pipeline for it. */
+#include "worker/render.h"
+
+void rendered_release(struct rendered *rendered) {
+    bytes_release(&rendered->png);
+    *rendered = (struct rendered){ .png = BYTES_INIT };
+}

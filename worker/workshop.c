@@ -1,0 +1,465 @@
+/* workshop.c - queues, the model thread and the pieces it waits for, the render thread and its batches. */
+#include "worker/workshop.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+    SIZES_REMEMBERED = 16, /* whose batch limit memory has lowered */
+    BATCH_PIXELS = 262144, /* 16 at 128x128 and below, 4 at 256x256, 1 at 512x512: more gains nothing on a CPU */
+    BATCH_MOST = 16
+};
+
+struct queue {
+    struct lease *first, **last;
+};
+
+/* What came for the model thread: a piece, or the refusal of one. */
+struct arrival {
+    struct message_chunk chunk;
+    uint8_t object[OBJECT_PREFIX];
+    struct error refusal; /* code ERR_OK: a piece */
+    struct arrival *next;
+};
+
+struct size_limit { uint32_t width, height, batch; };
+
+struct workshop {
+    struct workshop_options options;
+    pthread_t model_thread, render_thread;
+    pthread_mutex_t mutex; /* of the queues, arrivals and `stopping` */
+    pthread_cond_t changed;
+    struct queue to_prepare, to_render;
+    struct arrival *arrivals, **last_arrival;
+    bool stopping;
+    struct lease *fetching; /* the model thread's own */
+    struct size_limit limits[SIZES_REMEMBERED]; /* the render thread's own */
+    uint32_t limit_next;
+    atomic_uint room, job_ms;
+};
+
+/* ---- queues --------------------------------------------------------------------------------------------------------- */
+
+static void queue_put(struct workshop *workshop, struct queue *queue, struct lease *lease) {
+    pthread_mutex_lock(&workshop->mutex);
+    lease->next = NULL;
+    *queue->last = lease;
+    queue->last = &lease->next;
+    pthread_cond_broadcast(&workshop->changed);
+    pthread_mutex_unlock(&workshop->mutex);
+}
+
+/* Waits; NULL when the workshop closes. */
+static struct lease *queue_take(struct workshop *workshop, struct queue *queue) {
+    pthread_mutex_lock(&workshop->mutex);
+    while (!workshop->stopping && !queue->first)
+        pthread_cond_wait(&workshop->changed, &workshop->mutex);
+    struct lease *lease = workshop->stopping ? NULL : queue->first;
+    if (lease) {
+        queue->first = lease->next;
+        if (!queue->first)
+            queue->last = &queue->first;
+    }
+    pthread_mutex_unlock(&workshop->mutex);
+    return lease;
+}
+
+static bool is_stopping(struct workshop *workshop) {
+    pthread_mutex_lock(&workshop->mutex);
+    bool stopping = workshop->stopping;
+    pthread_mutex_unlock(&workshop->mutex);
+    return stopping;
+}
+
+/* ---- telling the socket thread -------------------------------------------------------------------------------------- */
+
+static void end_lease(struct workshop *workshop, struct lease *lease) {
+    post_send(workshop->options.post, &(struct note){ .type = NOTE_ENDED, .lease = lease });
+}
+
+/* Would another worker fail in the same way? Then the jobs are to blame, else this worker. */
+static bool blames_jobs(enum err code) {
+    switch (code) {
+    case ERR_INVALID:
+    case ERR_NOT_FOUND:
+    case ERR_UNSUPPORTED:
+    case ERR_CORRUPT:
+    case ERR_MEMORY:
+    case ERR_NUMERIC:
+    case ERR_INTERNAL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void fail(struct workshop *workshop, const struct lease *lease, const struct digest *keys, size_t count,
+                 const struct error *error) {
+    struct note note = { .type = NOTE_FAILED, .lease_id = lease->id, .epoch = lease->epoch, .error = *error };
+    if (keys && blames_jobs(error->code)) {
+        note.keys = memory_get_array(count, sizeof *keys);
+        memcpy(note.keys, keys, count * sizeof *keys);
+        note.count = count;
+    }
+    post_send(workshop->options.post, &note);
+}
+
+/* ---- the model thread ----------------------------------------------------------------------------------------------- */
+
+static void ask_piece(void *context, const struct digest *object, uint64_t offset, uint32_t size) {
+    struct workshop *workshop = context;
+    post_send(workshop->options.post, &(struct note){ .type = NOTE_WANT, .object = *object, .offset = offset, .size = size });
+}
+
+static struct timespec deadline_after(uint32_t timeout_ms) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    uint64_t ns = (uint64_t)at.tv_nsec + (uint64_t)timeout_ms * 1000000;
+    at.tv_sec += (time_t)(ns / 1000000000);
+    at.tv_nsec = (long)(ns % 1000000000);
+    return at;
+}
+
+/* The oldest arrival; NULL after the deadline, or when there is no more point in waiting. */
+static struct arrival *take_arrival(struct workshop *workshop, uint32_t timeout_ms, bool *cancelled) {
+    struct timespec deadline = deadline_after(timeout_ms);
+    int rc = 0;
+    pthread_mutex_lock(&workshop->mutex);
+    for (;;) {
+        *cancelled = workshop->stopping || atomic_load(&workshop->fetching->cancelled);
+        if (*cancelled || workshop->arrivals || rc == ETIMEDOUT)
+            break;
+        rc = pthread_cond_timedwait(&workshop->changed, &workshop->mutex, &deadline);
+    }
+    struct arrival *arrival = *cancelled ? NULL : workshop->arrivals;
+    if (arrival) {
+        workshop->arrivals = arrival->next;
+        if (!workshop->arrivals)
+            workshop->last_arrival = &workshop->arrivals;
+    }
+    pthread_mutex_unlock(&workshop->mutex);
+    return arrival;
+}
+
+static enum err answer_piece(struct message_chunk *chunk, void *context, const struct digest *object, uint32_t timeout_ms,
+                             struct error *error) {
+    bool cancelled;
+    enum err err = ERR_OK;
+    struct arrival *arrival = take_arrival(context, timeout_ms, &cancelled);
+    if (cancelled)
+        return error_set(error, ERR_CANCELLED, "the lease was revoked while its model was fetched");
+    if (!arrival)
+        return error_set(error, ERR_UNREACHABLE, "no piece of the model came within %" PRIu32 " ms", timeout_ms);
+    if (arrival->refusal.code && memcmp(arrival->object, object->bytes, OBJECT_PREFIX) != 0)
+        err = error_set(error, ERR_UNREACHABLE, "a refusal of an object asked for earlier");
+    else if (arrival->refusal.code)
+        err = error_set(error, arrival->refusal.code, "%s", arrival->refusal.message);
+    else
+        *chunk = arrival->chunk;
+    free(arrival);
+    return err;
+}
+
+static void show_fetching(void *context, uint64_t bytes, uint64_t total) {
+    struct workshop *workshop = context;
+    lease_set_progress(workshop->fetching, PHASE_FETCH, (uint32_t)(bytes >> 20), (uint32_t)(total >> 20));
+}
+
+static void *run_models(void *context) {
+    struct workshop *workshop = context;
+    const struct model_source source = { workshop, ask_piece, answer_piece, show_fetching };
+    for (struct lease *lease = queue_take(workshop, &workshop->to_prepare); lease;
+         lease = queue_take(workshop, &workshop->to_prepare)) {
+        struct error error;
+        workshop->fetching = lease;
+        if (atomic_load(&lease->cancelled)) {
+            end_lease(workshop, lease);
+            continue;
+        }
+        enum err err = models_hold(&lease->folder, workshop->options.models, &lease->specs[0].model, &source, &error);
+        if (!err) {
+            queue_put(workshop, &workshop->to_render, lease);
+            continue;
+        }
+        if (err != ERR_CANCELLED)
+            fail(workshop, lease, lease->keys, lease->count, &error);
+        end_lease(workshop, lease);
+    }
+    return NULL;
+}
+
+static void add_arrival(struct workshop *workshop, struct arrival *arrival) {
+    pthread_mutex_lock(&workshop->mutex);
+    *workshop->last_arrival = arrival;
+    workshop->last_arrival = &arrival->next;
+    pthread_cond_broadcast(&workshop->changed);
+    pthread_mutex_unlock(&workshop->mutex);
+}
+
+void workshop_chunk(struct workshop *workshop, struct message_chunk *chunk) {
+    struct arrival *arrival = memory_get(sizeof *arrival);
+    arrival->chunk = *chunk;
+    chunk->data = NULL;
+    add_arrival(workshop, arrival);
+}
+
+void workshop_chunk_refused(struct workshop *workshop, const uint8_t *object, enum err code, const char *text) {
+    struct arrival *arrival = memory_get(sizeof *arrival);
+    memcpy(arrival->object, object, OBJECT_PREFIX);
+    error_set(&arrival->refusal, code, "%s", text);
+    add_arrival(workshop, arrival);
+}
+
+/* ---- the render thread ---------------------------------------------------------------------------------------------- */
+
+uint32_t workshop_batch(uint32_t width, uint32_t height) {
+    uint64_t fits = BATCH_PIXELS / ((uint64_t)width * height);
+    return fits < 1 ? 1 : fits > BATCH_MOST ? BATCH_MOST : (uint32_t)fits;
+}
+
+/* Where memory has lowered the batch of this size; NULL: it has not. */
+static struct size_limit *find_limit(struct workshop *workshop, uint32_t width, uint32_t height) {
+    for (int i = 0; i < SIZES_REMEMBERED; i++)
+        if (workshop->limits[i].width == width && workshop->limits[i].height == height)
+            return &workshop->limits[i];
+    return NULL;
+}
+
+static uint32_t batch_limit(struct workshop *workshop, const struct spec *spec) {
+    uint32_t batch = workshop->options.batch ? workshop->options.batch : workshop_batch(spec->width, spec->height);
+    const struct size_limit *limit = find_limit(workshop, spec->width, spec->height);
+    return limit && limit->batch < batch ? limit->batch : batch;
+}
+
+static void lower_limit(struct workshop *workshop, const struct spec *spec, uint32_t batch, const char *why) {
+    struct size_limit *limit = find_limit(workshop, spec->width, spec->height);
+    if (!limit)
+        limit = &workshop->limits[workshop->limit_next++ % SIZES_REMEMBERED];
+    *limit = (struct size_limit){ spec->width, spec->height, batch };
+    char *text = text_format("%" PRIu32, batch);
+    log_event(LOG_WARN, "batch-halved", "batch", text, "why", why, NULL);
+    free(text);
+}
+
+/* A lease's batches follow one another, but its step count only grows: the coordinator takes growth for progress. */
+struct stage {
+    struct workshop *workshop;
+    struct lease *lease;
+    uint32_t steps_before; /* of this lease's batches so far */
+    uint32_t batches_left; /* this one too */
+};
+
+static bool show_rendering(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    static const enum work_phase phases[] = { [RENDER_TEXT] = PHASE_TEXT, [RENDER_STEP] = PHASE_STEP,
+                                              [RENDER_DECODE] = PHASE_DECODE };
+    struct stage *stage = context;
+    uint32_t now = phase == RENDER_TEXT ? 0 : phase == RENDER_STEP ? step : steps;
+    lease_set_progress(stage->lease, phases[phase], stage->steps_before + now, stage->steps_before + steps * stage->batches_left);
+    post_wake(stage->workshop->options.post);
+    return !atomic_load(&stage->lease->cancelled) && !is_stopping(stage->workshop);
+}
+
+/* The jobs of the lease that are still to be drawn; those whose pictures wait in the outbox are delivered under this lease. */
+static size_t pick_jobs(size_t *picked, struct workshop *workshop, struct lease *lease) {
+    size_t count = 0;
+    for (size_t i = 0; i < lease->count; i++) {
+        if (outbox_adopt(workshop->options.outbox, lease->id, lease->epoch, &lease->keys[i]))
+            atomic_fetch_add(&lease->finished, 1);
+        else
+            picked[count++] = i;
+    }
+    return count;
+}
+
+static void fail_picked(struct workshop *workshop, struct lease *lease, const size_t *picked, size_t count,
+                        const struct error *error) {
+    struct digest keys[LIMIT_BATCH];
+    for (size_t i = 0; i < count; i++)
+        keys[i] = lease->keys[picked[i]];
+    fail(workshop, lease, keys, count, error);
+    atomic_fetch_add(&lease->finished, count);
+}
+
+/* Put a batch's pictures into the outbox, report those that failed. An outbox that takes nothing ends the lease. */
+static enum err keep_batch(struct workshop *workshop, struct lease *lease, const size_t *picked, size_t count,
+                           struct rendered *rendered) {
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < count; i++) {
+        struct error error;
+        if (rendered[i].error.code) {
+            fail_picked(workshop, lease, &picked[i], 1, &rendered[i].error);
+        } else if (!err) {
+            err = outbox_put(workshop->options.outbox, lease->id, lease->epoch, &lease->keys[picked[i]], &rendered[i], &error);
+            if (err)
+                fail(workshop, lease, NULL, 0, &error);
+            else
+                atomic_fetch_add(&lease->finished, 1);
+        }
+        rendered_release(&rendered[i]);
+    }
+    post_wake(workshop->options.post);
+    return err;
+}
+
+/* Draw the picked jobs as one batch. ERR_MEMORY: too many at once (the limit is lowered). ERR_OK where the lease goes on. */
+static enum err draw_batch(struct stage *stage, const size_t *picked, size_t count) {
+    struct workshop *workshop = stage->workshop;
+    struct lease *lease = stage->lease;
+    const struct painter *painter = &workshop->options.painter;
+    const struct render_watch watch = { show_rendering, stage };
+    const struct spec *specs[LIMIT_BATCH];
+    struct rendered *rendered = memory_get_array(count, sizeof *rendered);
+    struct error error;
+    uint64_t begin_ms = clock_monotonic_ms();
+    for (size_t i = 0; i < count; i++)
+        specs[i] = &lease->specs[picked[i]];
+    enum err err = painter->draw(painter->context, rendered, specs, count, &watch, &error);
+    if (!err) {
+        atomic_store(&workshop->job_ms, (unsigned)((clock_monotonic_ms() - begin_ms) / count));
+        err = keep_batch(workshop, lease, picked, count, rendered);
+    } else if (err == ERR_MEMORY && count > 1) {
+        lower_limit(workshop, specs[0], (uint32_t)count / 2, error.message);
+    } else if (err != ERR_CANCELLED) {
+        fail_picked(workshop, lease, picked, count, &error);
+        err = ERR_OK;
+    }
+    free(rendered);
+    return err;
+}
+
+static void render_lease(struct workshop *workshop, struct lease *lease) {
+    struct stage stage = { workshop, lease, 0, 0 };
+    size_t picked[LIMIT_BATCH];
+    atomic_store(&lease->begin_ms, clock_monotonic_ms());
+    size_t count = pick_jobs(picked, workshop, lease);
+    post_wake(workshop->options.post);
+    for (size_t at = 0; at < count; ) {
+        uint32_t limit = batch_limit(workshop, &lease->specs[0]);
+        size_t batch = count - at < limit ? count - at : limit;
+        atomic_store(&workshop->room, limit);
+        stage.batches_left = (uint32_t)((count - at + limit - 1) / limit);
+        enum err err = draw_batch(&stage, picked + at, batch);
+        if (err == ERR_MEMORY)
+            continue; /* the same jobs, fewer at once */
+        if (err)
+            return;
+        at += batch;
+        stage.steps_before += lease->specs[0].steps;
+    }
+}
+
+static void *run_renders(void *context) {
+    struct workshop *workshop = context;
+    const struct painter *painter = &workshop->options.painter;
+    for (struct lease *lease = queue_take(workshop, &workshop->to_render); lease;
+         lease = queue_take(workshop, &workshop->to_render)) {
+        const struct digest *model = &lease->specs[0].model;
+        struct error error;
+        if (!atomic_load(&lease->cancelled)) {
+            lease_set_progress(lease, PHASE_LOAD, 0, 0);
+            if (painter->load(painter->context, model, lease->folder, &error) == ERR_OK)
+                render_lease(workshop, lease);
+            else
+                fail(workshop, lease, lease->keys, lease->count, &error);
+        }
+        models_drop(workshop->options.models, model);
+        end_lease(workshop, lease);
+    }
+    return NULL;
+}
+
+/* ---- opening and closing -------------------------------------------------------------------------------------------- */
+
+static void stop_threads(struct workshop *workshop) {
+    pthread_mutex_lock(&workshop->mutex);
+    workshop->stopping = true;
+    pthread_cond_broadcast(&workshop->changed);
+    pthread_mutex_unlock(&workshop->mutex);
+}
+
+static enum err start_threads(struct workshop *workshop, struct error *error) {
+    sigset_t all, before;
+    sigfillset(&all); /* signals are for the thread that made us */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&workshop->model_thread, NULL, run_models, workshop);
+    if (rc == 0) {
+        rc = pthread_create(&workshop->render_thread, NULL, run_renders, workshop);
+        if (rc != 0) {
+            stop_threads(workshop);
+            pthread_join(workshop->model_thread, NULL);
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = rc;
+    return rc == 0 ? ERR_OK : error_errno(error, "the worker's threads");
+}
+
+static void free_workshop(struct workshop *workshop) {
+    while (workshop->arrivals) {
+        struct arrival *arrival = workshop->arrivals;
+        workshop->arrivals = arrival->next;
+        free(arrival->chunk.data);
+        free(arrival);
+    }
+    pthread_cond_destroy(&workshop->changed);
+    pthread_mutex_destroy(&workshop->mutex);
+    free(workshop);
+}
+
+enum err workshop_create(struct workshop **out, const struct workshop_options *options, struct error *error) {
+    struct workshop *workshop = memory_get(sizeof *workshop);
+    pthread_condattr_t monotonic;
+    workshop->options = *options;
+    workshop->to_prepare.last = &workshop->to_prepare.first;
+    workshop->to_render.last = &workshop->to_render.first;
+    workshop->last_arrival = &workshop->arrivals;
+    atomic_init(&workshop->room, options->batch ? options->batch : BATCH_MOST);
+    atomic_init(&workshop->job_ms, UINT32_MAX);
+    pthread_mutex_init(&workshop->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&workshop->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    enum err err = start_threads(workshop, error);
+    if (err)
+        free_workshop(workshop);
+    else
+        *out = workshop;
+    return err;
+}
+
+void workshop_destroy(struct workshop *workshop) {
+    if (!workshop)
+        return;
+    stop_threads(workshop);
+    pthread_join(workshop->model_thread, NULL);
+    pthread_join(workshop->render_thread, NULL);
+    free_workshop(workshop);
+}
+
+void workshop_add(struct workshop *workshop, struct lease *lease) {
+    queue_put(workshop, &workshop->to_prepare, lease);
+}
+
+void workshop_cancel(struct workshop *workshop, struct lease *lease) {
+    atomic_store(&lease->cancelled, true);
+    pthread_mutex_lock(&workshop->mutex);
+    pthread_cond_broadcast(&workshop->changed);
+    pthread_mutex_unlock(&workshop->mutex);
+}
+
+uint32_t workshop_room(struct workshop *workshop) {
+    return atomic_load(&workshop->room);
+}
+
+uint32_t workshop_job_ms(struct workshop *workshop) {
+    return atomic_load(&workshop->job_ms);
+}

@@ -1,0 +1,45 @@
+/*
+ * workshop.h - the two threads that do the work: one makes models ready, one renders.
+ *
+ * A lease goes through both in turn, so the next lease's model is fetched while the current one renders. The socket thread
+ * hands leases in and pieces of objects; results go into the outbox, everything else comes back as notes (post.h).
+ */
+#ifndef WORKER_WORKSHOP_H
+#define WORKER_WORKSHOP_H
+
+#include "worker/lease.h"
+#include "worker/models.h"
+#include "worker/outbox.h"
+#include "worker/painter.h"
+#include "worker/post.h"
+
+struct workshop;
+
+struct workshop_options {
+    struct painter painter;
+    struct models *models;  /* all borrowed */
+    struct outbox *outbox;
+    struct post *post;
+    uint32_t batch;         /* largest batch; 0: by the size of the pictures (workshop_batch) */
+};
+
+MUST_USE enum err workshop_create(struct workshop **workshop, const struct workshop_options *options, struct error *error);
+/* Cancels everything and waits for both threads, one step at most. No thread looks at any lease afterwards. */
+void workshop_destroy(struct workshop *workshop);
+
+void workshop_add(struct workshop *workshop, struct lease *lease);
+void workshop_cancel(struct workshop *workshop, struct lease *lease);
+/* A piece the model thread asked for has come; takes chunk->data. */
+void workshop_chunk(struct workshop *workshop, struct message_chunk *chunk);
+/* `object` are the first OBJECT_PREFIX bytes of the refused object's digest. */
+enum { OBJECT_PREFIX = 7 };
+void workshop_chunk_refused(struct workshop *workshop, const uint8_t *object, enum err code, const char *text);
+
+/* Jobs of this size drawn at once where no batch was asked for. */
+uint32_t workshop_batch(uint32_t width, uint32_t height);
+/* How many jobs the next lease should have: a batch of the size that was drawn last, as far as memory allowed. */
+uint32_t workshop_room(struct workshop *workshop);
+/* Milliseconds a job took of late; UINT32_MAX: none was drawn yet. */
+uint32_t workshop_job_ms(struct workshop *workshop);
+
+#endif
