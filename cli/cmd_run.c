@@ -18,18 +18,20 @@ struct run_flags {
     bool json;
 };
 
-static enum err report(const struct run_flags *flags, const struct sweep_status *sweep, const struct gallery_result *gallery,
-                       struct error *error) {
+static enum err report(const struct run_flags *flags, const struct sweep_status *sweep, uint64_t rendered_before,
+                       const struct gallery_result *gallery, struct error *error) {
+    uint64_t now = sweep->rendered - rendered_before;
     char id[DIGEST_HEX_SIZE];
     digest_hex(&sweep->id, id);
     if (flags->json)
-        return output_json(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:I, s:s}", "sweep", id, "name", sweep->name,
+        return output_json(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:s}", "sweep", id, "name", sweep->name,
                                      "jobs", (json_int_t)sweep->jobs, "done", (json_int_t)sweep->done, "failed",
-                                     (json_int_t)sweep->failed, "rendered", (json_int_t)sweep->rendered, "out", flags->out,
-                                     "pictures", (json_int_t)gallery->pictures, "store", flags->store),
+                                     (json_int_t)sweep->failed, "rendered", (json_int_t)sweep->rendered, "rendered_now",
+                                     (json_int_t)now, "out", flags->out, "pictures", (json_int_t)gallery->pictures, "store",
+                                     flags->store),
                            error);
-    printf("%s: %llu of %llu jobs done (%llu rendered now or before, the rest was there already)\n", sweep->name,
-           (unsigned long long)sweep->done, (unsigned long long)sweep->jobs, (unsigned long long)sweep->rendered);
+    printf("%s: %llu of %llu jobs done, %llu of them drawn in this run\n", output_safe(sweep->name),
+           (unsigned long long)sweep->done, (unsigned long long)sweep->jobs, (unsigned long long)now);
     printf("%llu pictures in %s\n", (unsigned long long)gallery->pictures, flags->out);
     if (sweep->failed)
         printf("%llu failed for good; the last error: %s\n", (unsigned long long)sweep->failed,
@@ -41,7 +43,8 @@ static enum err run_sweep(const struct run_flags *flags, const struct sweep_file
     struct local_farm *local = NULL;
     struct farm farm = { 0 };
     struct submission submission;
-    struct message final = { 0 };
+    struct message first = { 0 }, final = { 0 };
+    uint64_t rendered_before = 0;
     struct gallery_result gallery = { 0 };
     char id[DIGEST_HEX_SIZE];
     struct local_farm_options options = { .store = flags->store, .models = file->models, .model_count = file->model_count,
@@ -56,11 +59,16 @@ static enum err run_sweep(const struct run_flags *flags, const struct sweep_file
     if ((err = submission_send(&submission, &farm, file, error)))
         goto done;
     digest_hex(&submission.sweep, id);
+    if ((err = farm_status(&first, &farm, id, error)))
+        goto done;
+    if (submission.known)
+        rendered_before = first.status_report.sweeps[0].rendered;
+    message_release(&first);
     if ((err = watch_sweep(&final, &farm, id, local, PATIENCE_MS, error)))
         goto done;
     if ((err = gallery_fetch(&gallery, &farm, id, flags->out, error)))
         goto done;
-    err = report(flags, &final.status_report.sweeps[0], &gallery, error);
+    err = report(flags, &final.status_report.sweeps[0], rendered_before, &gallery, error);
     *status = final.status_report.sweeps[0].failed ? 1 : 0;
 done:
     if (!err || final.type)

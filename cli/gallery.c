@@ -44,11 +44,11 @@ enum err gallery_sweep(struct sweep *sweep, struct farm *farm, const struct dige
 
 enum err gallery_check_folder(const char *out, struct error *error) {
     enum err err = folder_create(out, error);
-    if (err)
-        return err;
-    if (access(out, W_OK | X_OK) != 0)
-        return error_errno(error, "--out %s: the folder cannot be written to", out);
-    return ERR_OK;
+    if (!err && access(out, W_OK | X_OK) != 0)
+        err = error_errno(error, "the folder cannot be written to");
+    if (err && err != ERR_NO_SPACE) /* a place that the user chose badly is bad input, before any work */
+        err = error->code = ERR_INVALID;
+    return err ? error_prefix(error, "--out %s", out) : ERR_OK;
 }
 
 struct fetching {

@@ -49,6 +49,7 @@ static enum err inflate_text(struct bytes *out, const struct rest *rest, const c
         stream.avail_out = (uInt)piece;
         status = inflate(&stream, Z_NO_FLUSH);
         out->size += piece - stream.avail_out;
+        out->data[out->size] = '\0';
         if (out->size > PICTURE_TEXT_LIMIT)
             err = too_long(type, error);
         else if (status != Z_OK && status != Z_STREAM_END)

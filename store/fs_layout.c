@@ -187,7 +187,7 @@ enum err fs_open_reader(struct store **store, const char *where, struct error *e
     if (!err)
         err = layout_check(&fresh, where, error);
     if (!err && fresh)
-        err = error_set(error, ERR_NOT_FOUND, "store %s: an empty folder, no seedfarm store", where);
+        err = error_set(error, ERR_NOT_FOUND, "store %s: there is no seedfarm store in this folder", where);
     if (err)
         fs_close(&fs->base);
     else

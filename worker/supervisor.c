@@ -21,7 +21,7 @@
 
 enum { WORDS_KEPT = 2048, WORDS_SAID = 800, CANNOT_RUN = 127 };
 
-const struct supervisor_pace supervisor_pace_default = { 1000, 32000, 60000 };
+const struct supervisor_pace supervisor_pace_default = { 1000, 32000, 10000 };
 
 struct child {
     const struct supervised *what;

@@ -26,7 +26,7 @@ struct supervisor_pace {
     uint32_t most_ms;
     uint32_t calm_ms;  /* a child that lived so long starts at first_ms again */
 };
-extern const struct supervisor_pace supervisor_pace_default; /* 1 s to 32 s; 60 s */
+extern const struct supervisor_pace supervisor_pace_default; /* 1 s to 32 s; 10 s */
 
 /* Until every child is done for good. *status is what to exit with: the largest of theirs, 1 for one that was killed.
  * `stderr_fd` is where the children's stderr goes, as it comes. */

@@ -226,7 +226,7 @@ static void group_norm(struct cpu *cpu, const struct program *program, const str
     run.parts = norm_chunks(run.norm.rows);
     pool_run(cpu->pool, norm_sum_task, &run, x.n * run.parts);
     pool_run(cpu->pool, norm_factors_task, &run, x.n);
-    run.rows = NORM_CHUNK;
+    run.rows = norm_chunk_rows(run.norm.rows);
     pool_run(cpu->pool, norm_apply_task, &run, x.n * run.parts);
 }
 
@@ -249,7 +249,7 @@ static void layer_norm(struct cpu *cpu, const struct program *program, const str
             .channels = op->in[0].c,
             .epsilon = op->number,
         },
-        .rows = NORM_CHUNK,
+        .rows = NORM_PIECE,
     };
     pool_run(cpu->pool, layer_norm_task, &run, ceil_div(run.norm.rows, run.rows));
 }
@@ -397,12 +397,18 @@ static void destroy(struct backend *backend) {
     free(cpu);
 }
 
-/* Best first; ends with the one that runs everywhere. */
+/* Best first; ends with the one that runs everywhere. The levels' parts are asked for one by one: clang 14 does not know
+ * "x86-64-v3". The parts that it cannot ask for (LZCNT, MOVBE, F16C) are in every processor that has the others. */
 static const struct cpu_kernels *kernels_at(size_t place) {
 #if defined(__x86_64__)
     static const struct cpu_kernels *const all[] = { &cpu_kernels_v4, &cpu_kernels_v3, &cpu_kernels_generic };
     __builtin_cpu_init();
-    const bool runs[] = { __builtin_cpu_supports("x86-64-v4"), __builtin_cpu_supports("x86-64-v3"), true };
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                    __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
+    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl");
+    const bool runs[] = { v4, v3, true };
 #else
     static const struct cpu_kernels *const all[] = { &cpu_kernels_generic };
     const bool runs[] = { true };

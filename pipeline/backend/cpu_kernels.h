@@ -59,10 +59,16 @@ struct norm {
     double *sums;   /* group norm: [images][chunks][2][channels] */
     float *factors; /* group norm: [images][2][channels]: out = x * factor + offset */
 };
-enum { NORM_CHUNK = 64 }; /* places a partial sum */
+/* A partial sum covers a chunk of places, piece by piece: pieces fit into the L1 cache, chunks are few. */
+enum { NORM_PIECE = 64, NORM_CHUNKS_MAX = 128 };
+
+static inline uint32_t norm_chunk_rows(uint32_t rows) {
+    uint32_t pieces = (rows + NORM_PIECE - 1) / NORM_PIECE;
+    return (pieces + NORM_CHUNKS_MAX - 1) / NORM_CHUNKS_MAX * NORM_PIECE;
+}
 
 static inline uint32_t norm_chunks(uint32_t rows) {
-    return (rows + NORM_CHUNK - 1) / NORM_CHUNK;
+    return (rows + norm_chunk_rows(rows) - 1) / norm_chunk_rows(rows);
 }
 
 struct cpu_kernels {

@@ -1,6 +1,6 @@
 /*
  * cpu_norm.c - group norm and layer norm. Sums are taken in double, so that a large mean costs nothing; partial sums
- * over NORM_CHUNK places are added in order.
+ * over chunks of places are added in order.
  */
 #include <math.h>
 
@@ -15,17 +15,16 @@ INLINE vec_double widen_half(const float *from) {
 
 /* ---- group norm ------------------------------------------------------------------------------------------------- */
 
-/* sum and sum of squares of each channel over the places of one chunk: sums[image][chunk][2][channels] */
-void KERNEL(norm_sum)(const struct norm *norm, uint32_t image, uint32_t chunk);
-void KERNEL(norm_sum)(const struct norm *norm, uint32_t image, uint32_t chunk) {
-    uint32_t first = chunk * NORM_CHUNK, end = first + NORM_CHUNK < norm->rows ? first + NORM_CHUNK : norm->rows;
-    const float *x = norm->x + ((size_t)image * norm->rows + first) * norm->channels;
-    double *sums = norm->sums + ((size_t)image * norm_chunks(norm->rows) + chunk) * 2 * norm->channels;
+/* Add `rows` places of x to sums[2][channels]: sum and sum of squares of each channel. */
+static void sum_piece(double *sums, const float *x, uint32_t rows, uint32_t channels) {
     uint32_t c = 0;
-    for (; c + 2 * HALF <= norm->channels; c += 2 * HALF) {
-        vec_double sum[2] = { { 0 }, { 0 } }, squares[2] = { { 0 }, { 0 } };
+    for (; c + 2 * HALF <= channels; c += 2 * HALF) {
+        vec_double sum[2], squares[2];
+        memcpy(sum, sums + c, sizeof sum);
+        memcpy(squares, sums + channels + c, sizeof squares);
         const float *place = x + c;
-        for (uint32_t r = first; r < end; r++, place += norm->channels) {
+        for (uint32_t r = 0; r < rows; r++, place += channels) {
+#pragma GCC unroll 2
             for (int i = 0; i < 2; i++) {
                 vec_double value = widen_half(place + i * HALF);
                 sum[i] += value;
@@ -33,17 +32,27 @@ void KERNEL(norm_sum)(const struct norm *norm, uint32_t image, uint32_t chunk) {
             }
         }
         memcpy(sums + c, sum, sizeof sum);
-        memcpy(sums + norm->channels + c, squares, sizeof squares);
+        memcpy(sums + channels + c, squares, sizeof squares);
     }
-    for (; c < norm->channels; c++) {
-        double sum = 0.0, squares = 0.0;
-        for (uint32_t r = 0; r < end - first; r++) {
-            double value = x[(size_t)r * norm->channels + c];
-            sum += value;
-            squares += value * value;
+    for (; c < channels; c++) {
+        for (uint32_t r = 0; r < rows; r++) {
+            double value = x[(size_t)r * channels + c];
+            sums[c] += value;
+            sums[channels + c] += value * value;
         }
-        sums[c] = sum;
-        sums[norm->channels + c] = squares;
+    }
+}
+
+/* One chunk: sums[image][chunk][2][channels] */
+void KERNEL(norm_sum)(const struct norm *norm, uint32_t image, uint32_t chunk);
+void KERNEL(norm_sum)(const struct norm *norm, uint32_t image, uint32_t chunk) {
+    uint32_t step = norm_chunk_rows(norm->rows), row = chunk * step;
+    uint32_t end = row + step < norm->rows ? row + step : norm->rows;
+    double *sums = norm->sums + ((size_t)image * norm_chunks(norm->rows) + chunk) * 2 * norm->channels;
+    memset(sums, 0, (size_t)2 * norm->channels * sizeof *sums);
+    for (; row < end; row += NORM_PIECE) {
+        sum_piece(sums, norm->x + ((size_t)image * norm->rows + row) * norm->channels,
+                  end - row < NORM_PIECE ? end - row : NORM_PIECE, norm->channels);
     }
 }
 

@@ -15,10 +15,9 @@ import tempfile
 import time
 import unittest
 
-BIN = os.environ["SEEDFARM_BIN"]
-SOURCE = os.environ["SEEDFARM_SOURCE"]
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("SEEDFARM_BIN", os.path.join(SOURCE, "build", "release", "bin"))
 DEMO = os.path.join(SOURCE, "models", "demo")
-TINY = os.path.join(SOURCE, "tests", "golden", "models", "tiny-a")
 WAIT_S = float(os.environ.get("SEEDFARM_TEST_WAIT", "240"))
 
 

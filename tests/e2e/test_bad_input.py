@@ -38,8 +38,9 @@ class BadInputTest(farm.FarmTest):
         self.refused_sweep(GOOD.replace("0..3", "18446744073709551616"), "seed", "18446744073709551616")
         self.refused_sweep(GOOD.replace("steps: 2", "steps: 0"), "steps", "0")
         self.refused_sweep(GOOD + "model: no-such-model\n", "no-such-model")
-        self.refused_sweep("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n" + GOOD, "alias")
-        self.refused_sweep(GOOD.replace("0..3", "0..4294967295") + "cfg: [1, 2]\n", "8589934592", "4294967295")
+        self.refused_sweep("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n" + GOOD, "anchors", ":1:")
+        self.refused_sweep("a: *a\n" + GOOD, ":1:")
+        self.refused_sweep(GOOD.replace("0..3", "0..4294967294") + "cfg: [1, 2]\n", "8589934590", "4294967295")
         self.refused_sweep(GOOD.replace("a frog", "{file: missing.txt}"), "missing.txt")
         self.refused_sweep("prompt: [\n", "sweep.yaml")
         self.refused_sweep(GOOD + "lora: x\n", "lora")
@@ -59,7 +60,7 @@ class BadInputTest(farm.FarmTest):
             whole = file.read()
         with open(weights, "wb") as file:
             file.write(whole[:-1000])
-        self.refused(render, "diffusion_pytorch_model.safetensors", str(len(whole) - 1000))
+        self.refused(render, "diffusion_pytorch_model.safetensors", "truncated")
 
         size = struct.unpack("<Q", whole[:8])[0]
         header = json.loads(whole[8:8 + size])

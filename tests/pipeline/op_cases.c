@@ -91,6 +91,7 @@ const struct problem problems[] = {
     GROUP(16, 8, 20, 1, .mean = 30.0f),
     GROUP(32, 32, 32, 16, .silu = true, .mean = 3.0f),
     GROUP(11, 11, 320, 32, .silu = true),
+    GROUP(93, 97, 10, 5), /* more than 128 pieces of 64 places */
     LAYER(77, 128),
     LAYER(1, 1),
     LAYER(3, 7),

@@ -163,7 +163,7 @@ static void a_reader_wants_a_store(void **state) {
     struct error error;
     (void)state;
     assert_error(store_open_reader(&reader, missing, &error), ERR_NOT_FOUND, missing);
-    assert_error(store_open_reader(&reader, folder, &error), ERR_NOT_FOUND, folder, "no seedfarm store");
+    assert_error(store_open_reader(&reader, folder, &error), ERR_NOT_FOUND, folder, "there is no seedfarm store");
     assert_error(store_open_reader(&reader, "mem:", &error), ERR_INVALID, "mem:");
     assert_int_equal(folder_count(folder, "."), 0);
     free(missing);

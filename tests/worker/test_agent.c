@@ -82,9 +82,9 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     struct bench *bench = *state;
+    coordinator_close(&bench->coordinator); /* first: else what is not acknowledged is waited for */
     if (bench->running)
         stop_agent(bench);
-    coordinator_close(&bench->coordinator);
     place_remove(bench->place);
     free(bench->address);
     free(bench->cache);
