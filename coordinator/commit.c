@@ -97,6 +97,8 @@ static void take_deliveries(struct commit *commit) {
 static void take_marks(struct commit *commit) {
     struct scheduler *scheduler = &commit->farm->scheduler;
     size_t count = scheduler->mark_count < PLACES_MOST ? scheduler->mark_count : PLACES_MOST;
+    if (!count)
+        return;
     for (size_t i = 0; i < count; i++)
         settle(commit, &(struct settled){ scheduler->marks[i], true, false, false });
     scheduler->mark_count -= count;
