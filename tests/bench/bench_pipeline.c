@@ -1,0 +1,120 @@
+/*
+ * bench_pipeline.c - how long a model takes: seconds a step and a decode, peak memory, as one line of JSON.
+ *
+ * usage: bench_pipeline MODEL WIDTH HEIGHT BATCH STEPS [DEVICE [THREADS]]
+ *
+ * Under guidance, with as many prompts as pictures. The first step is a warm-up where there are more; of the others the
+ * shortest counts, as elsewhere in tests/bench. decode_s is for the whole batch.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "pipeline/pipeline.h"
+
+struct times {
+    uint64_t last_ns;
+    double text_s, step_s, steps_s, decode_s;
+    uint32_t steps;
+};
+
+static double lap(struct times *times) {
+    uint64_t now = clock_monotonic_ns();
+    double seconds = (double)(now - times->last_ns) * 1e-9;
+    times->last_ns = now;
+    return seconds;
+}
+
+static bool note(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    struct times *times = context;
+    double seconds = lap(times);
+    switch (phase) {
+    case RENDER_TEXT: times->text_s = seconds; break;
+    case RENDER_DECODE: times->decode_s += seconds; break;
+    case RENDER_STEP:
+        if (step > 1 || steps == 1) {
+            times->step_s = times->steps == 0 || seconds < times->step_s ? seconds : times->step_s;
+            times->steps_s += seconds;
+            times->steps++;
+        }
+    }
+    return true;
+}
+
+static struct render_job *make_jobs(uint32_t count, uint32_t width, uint32_t height, uint32_t steps) {
+    struct render_job *jobs = memory_get_array(count, sizeof *jobs);
+    for (uint32_t i = 0; i < count; i++) {
+        jobs[i] = (struct render_job){ .prompt = text_format("a van gogh painting of a frog, number %u", i), .negative = "",
+                                       .seed = i, .width = width, .height = height, .steps = steps, .cfg = 4.5,
+                                       .sampler = "Euler", .schedule = "automatic", .clip_skip = 1 };
+    }
+    return jobs;
+}
+
+static double peak_mb(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024.0;
+}
+
+static enum err bench(struct model *model, struct render_job *jobs, uint32_t count, struct error *error) {
+    struct times times = { 0 };
+    struct render_watch watch = { note, &times };
+    struct renderer *renderer = NULL;
+    struct render_output *outputs = memory_get_array(count, sizeof *outputs);
+    uint64_t planned = 0;
+    enum err err = render_memory(&planned, model, jobs[0].width, jobs[0].height, count, error);
+    if (err == ERR_OK) {
+        err = renderer_create(&renderer, model, 0, error);
+    }
+    times.last_ns = clock_monotonic_ns();
+    if (err == ERR_OK) {
+        err = renderer_render(renderer, jobs, count, &watch, NULL, outputs, error);
+    }
+    if (err == ERR_OK) {
+        printf("{\"text_s\": %.4f, \"step_s\": %.4f, \"step_mean_s\": %.4f, \"decode_s\": %.4f, \"planned_mb\": %.1f,"
+               " \"weights_mb\": %.1f, \"peak_mb\": %.1f}\n", times.text_s, times.step_s,
+               times.steps == 0 ? 0.0 : times.steps_s / times.steps, times.decode_s, (double)planned / 1048576.0,
+               (double)model_shape(model)->weight_bytes / 1048576.0, peak_mb());
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        render_output_release(&outputs[i]);
+    }
+    free(outputs);
+    renderer_destroy(renderer);
+    return err;
+}
+
+int main(int count, char **arguments) {
+    struct error error = { 0 };
+    struct device *device = NULL;
+    struct model *model = NULL;
+    if (count < 6 || count > 8) {
+        fprintf(stderr, "usage: bench_pipeline MODEL WIDTH HEIGHT BATCH STEPS [DEVICE [THREADS]]\n");
+        return 2;
+    }
+    uint32_t batch = (uint32_t)strtoul(arguments[4], NULL, 10);
+    struct render_job *jobs = make_jobs(batch, (uint32_t)strtoul(arguments[2], NULL, 10),
+                                        (uint32_t)strtoul(arguments[3], NULL, 10), (uint32_t)strtoul(arguments[5], NULL, 10));
+    enum err err = device_open(&device, count > 6 ? arguments[6] : "cpu",
+                               count > 7 ? (uint32_t)strtoul(arguments[7], NULL, 10) : 0, &error);
+    if (err == ERR_OK) {
+        err = model_load(&model, device, arguments[1], &error);
+    }
+    if (err == ERR_OK) {
+        err = bench(model, jobs, batch, &error);
+    }
+    if (err != ERR_OK) {
+        fprintf(stderr, "bench_pipeline: %s\n", error.message);
+    }
+    for (uint32_t i = 0; i < batch; i++) {
+        free((char *)jobs[i].prompt);
+    }
+    free(jobs);
+    model_destroy(model);
+    device_close(device);
+    return err_exit_status(err);
+}

@@ -1,0 +1,120 @@
+/*
+ * test_golden.c - the whole pipeline against diffusers, on both backends: ids, conditioning, noise levels, the latents
+ * of every step, picture and pixels (tests/golden/record.py).
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "tests/golden/golden.h"
+
+struct subject {
+    const char *device, *model, *folder;
+    size_t stride; /* every which case: the reference is plain C and takes its time */
+};
+
+static void ok(enum err err, const struct error *error) {
+    if (err != ERR_OK) {
+        fail_msg("%s", error->message);
+    }
+}
+
+struct scene {
+    struct device *device;
+    struct model *model;
+    struct renderer *renderer;
+    struct golden golden;
+};
+
+static void scene_open(struct scene *scene, const struct subject *subject) {
+    struct error error;
+    char *folder = text_format("%s/%s", SOURCE_DIR, subject->folder);
+    ok(device_open(&scene->device, subject->device, 2, &error), &error);
+    ok(model_load(&scene->model, scene->device, folder, &error), &error);
+    ok(renderer_create(&scene->renderer, scene->model, 0, &error), &error);
+    golden_open(&scene->golden, subject->model);
+    free(folder);
+}
+
+static void scene_close(struct scene *scene) {
+    golden_close(&scene->golden);
+    renderer_destroy(scene->renderer);
+    model_destroy(scene->model);
+    device_close(scene->device);
+}
+
+static void compare_case(struct scene *scene, const struct subject *subject, size_t place) {
+    struct render_job job = golden_job(json_array_get(scene->golden.cases, place));
+    struct render_output output = { 0 };
+    struct error error;
+    char *path = text_format("%s/golden-%s-%s.safetensors", BINARY_DIR, subject->device, subject->model);
+    char *title = text_format("%s %s %zu (%s, %s)", subject->device, subject->model, place, job.sampler, job.schedule);
+    ok(renderer_render(scene->renderer, &job, 1, NULL, path, &output, &error), &error);
+    assert_int_equal(output.error.code, ERR_OK);
+    assert_non_null(output.rgb);
+    double used = golden_compare(&scene->golden, place, path, title);
+    print_message("%s: %.1f %% of the tolerance\n", title, 100.0 * used);
+    render_output_release(&output);
+    unlink(path);
+    free(path);
+    free(title);
+}
+
+/* The VAE's encoder, alone. */
+static void compare_encoder(struct scene *scene) {
+    struct weight_view rgb, wanted;
+    struct error error;
+    ok(safetensors_view(&rgb, scene->golden.tensors, "encode.rgb", &error), &error);
+    ok(safetensors_view(&wanted, scene->golden.tensors, "encode.moments", &error), &error);
+    size_t count = wanted.shape[0] * wanted.shape[1] * wanted.shape[2];
+    float *moments = memory_get_array(count, sizeof *moments), *recorded = memory_get_array(count, sizeof *recorded);
+    memcpy(recorded, wanted.data, count * sizeof *recorded);
+    ok(renderer_encode(scene->renderer, moments, rgb.data, (uint32_t)rgb.shape[1], (uint32_t)rgb.shape[0], &error), &error);
+    for (size_t i = 0; i < count; i++) {
+        if (!(fabsf(moments[i] - recorded[i]) <= 1e-4f * fmaxf(1.0f, fabsf(recorded[i])))) {
+            fail_msg("encode: value %zu: want %g, is %g", i, (double)recorded[i], (double)moments[i]);
+        }
+    }
+    free(moments);
+    free(recorded);
+}
+
+static void test_subject(void **state) {
+    const struct subject *subject = *state;
+    struct scene scene;
+    scene_open(&scene, subject);
+    for (size_t i = 0; i < json_array_size(scene.golden.cases); i += subject->stride) {
+        compare_case(&scene, subject, i);
+    }
+    compare_encoder(&scene);
+    scene_close(&scene);
+}
+
+int main(void) {
+    static struct subject subjects[] = {
+        { "cpu", "tiny-a", "tests/golden/models/tiny-a", 1 },
+        { "cpu", "tiny-b", "tests/golden/models/tiny-b", 1 },
+        { "cpu", "demo", "models/demo", 1 },
+        { "reference", "tiny-a", "tests/golden/models/tiny-a", 1 },
+        { "reference", "tiny-b", "tests/golden/models/tiny-b", 1 },
+        { "reference", "demo", "models/demo", 5 },
+    };
+    const struct CMUnitTest tests[] = {
+        { "cpu: tiny-a", test_subject, NULL, NULL, &subjects[0] },
+        { "cpu: tiny-b", test_subject, NULL, NULL, &subjects[1] },
+        { "cpu: demo", test_subject, NULL, NULL, &subjects[2] },
+        { "reference: tiny-a", test_subject, NULL, NULL, &subjects[3] },
+        { "reference: tiny-b", test_subject, NULL, NULL, &subjects[4] },
+        { "reference: demo", test_subject, NULL, NULL, &subjects[5] },
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
