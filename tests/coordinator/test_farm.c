@@ -97,14 +97,20 @@ static void put_model(struct farm *farm) {
     bytes_release(&manifest);
 }
 
-static void setup(struct farm *farm) {
+enum { LONG_MS = 60000 /* the scripted workers have no heartbeat */, SHORT_MS = 2000 };
+
+static void setup_liveness(struct farm *farm, uint32_t liveness_ms) {
     *farm = (struct farm){ .folder = kit_folder() };
     farm->store = path_join(farm->folder, "store");
     farm->address = text_format("ipc://%s/farm.sock", farm->folder);
     farm->options.heartbeat_ms = 100;
-    farm->options.liveness_ms = 1000;
+    farm->options.liveness_ms = liveness_ms;
     start(farm);
     put_model(farm);
+}
+
+static void setup(struct farm *farm) {
+    setup_liveness(farm, LONG_MS);
 }
 
 static void teardown(struct farm *farm) {
@@ -271,6 +277,18 @@ static void wait_state(struct farm *farm, const char *sweep, enum sweep_state st
     assert_int_equal(status_of(farm, sweep).state, state);
 }
 
+/* Until every worker has been silent for too long. */
+static void wait_silence(struct farm *farm) {
+    struct message answer, question = { .type = MESSAGE_WORKERS };
+    size_t count;
+    do {
+        clock_sleep_ms(20);
+        ask(&answer, farm, &question, MESSAGE_WORKERS_REPORT);
+        count = answer.workers_report.count;
+        message_release(&answer);
+    } while (count);
+}
+
 /* ---- tests ---------------------------------------------------------------------------------------------------------- */
 
 /* Every picture of the sweep by LIST and FETCH: as many as wanted, each with its job's chunk. */
@@ -379,12 +397,12 @@ static void test_late_and_double_results(void **state) {
     struct worker slow, quick;
     struct message_submitted submitted;
     (void)state;
-    setup(&farm);
+    setup_liveness(&farm, SHORT_MS);
     submit(&submitted, &farm, "frog", 0, 4);
     worker_open(&slow, &farm, "slow", 10);
     worker_ask(&slow, 4);
     assert_int_equal(worker_take(&slow), 4);
-    clock_sleep_ms(1500); /* silent for longer than the liveness */
+    wait_silence(&farm);
     worker_open(&quick, &farm, "quick", 11);
     worker_ask(&quick, 2);
     assert_int_equal(worker_take(&quick), 2);
@@ -559,8 +577,8 @@ static void test_hello(void **state) {
     assert_int_equal(answer.refused.code, ERR_UNSUPPORTED);
     assert_string_equal(answer.refused.text, "worker \"w2\": want protocol 1, it speaks 99");
     message_release(&answer);
-    worker_close(&worker); /* gone: the name is free at once */
-    clock_sleep_ms(300);
+    worker_close(&worker); /* gone: the name is free long before its silence would be noticed */
+    wait_silence(&farm);
     worker_hello(&other, "w1", 11, PROTOCOL_VERSION);
     worker_expect(&answer, &other, MESSAGE_WELCOME);
     struct message question = { .type = MESSAGE_WORKERS };

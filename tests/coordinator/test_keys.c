@@ -123,7 +123,7 @@ static void test_against_a_plain_array(void **state) {
         assert_ok(keys_tidy(&more, keys, &error), error);
     while (more);
     assert_true(runs_of(db) < 4 * KEYS_FANOUT);
-    for (uint32_t i = 0; i < COUNT; i++)
+    for (uint32_t i = 0; i < COUNT; i += 5)
         check(keys, i, true);
     check_all(keys);
     keys_close(keys);

@@ -13,7 +13,7 @@
 
 #include "coordinator/schedule.h"
 
-enum { SWEEPS = 4, KEYS = 4000, WORKERS = 3, SEEDS = 200, TROUBLE = 4000 /* steps */, STEPS = 60000, LATE = 64 };
+enum { SWEEPS = 4, KEYS = 4000, WORKERS = 3, SEEDS = 200, TROUBLE = 4000 /* steps */, STEPS = 60000, LATE = 64, GROUP = 16, PLACES = 8 };
 
 static const struct digest model = { { 1 } };
 
@@ -30,6 +30,13 @@ struct sim {
     struct digest committed[KEYS];
     size_t committed_count;
     uint64_t life;
+    /* One group on its way to the disk, with the places that it will make done. */
+    struct {
+        struct digest key;
+        struct place places[PLACES];
+        uint32_t place_count;
+    } group[GROUP];
+    size_t group_count;
     /* Results that are on their way, perhaps for the second time. */
     struct digest late[LATE];
     size_t late_count;
@@ -63,6 +70,7 @@ static void end_life(struct sim *sim) {
     if (sim->page_out)
         page_release(&sim->page);
     sim->page_out = false;
+    sim->group_count = 0; /* it died before the disk had it */
     schedule_release(&sim->scheduler);
     bloom_destroy(sim->bloom);
 }
@@ -80,20 +88,39 @@ static void settle_sweeps(struct sim *sim) {
             sim->queue.orders[i]->state = SWEEP_DONE;
 }
 
-/* A valid result arrives, from whoever: what gather.c and commit.c do. */
-static void deliver(struct sim *sim, const struct digest *key) {
-    schedule_commit_begin(&sim->scheduler, key);
-    if (dice(sim, 40) == 0) {
-        schedule_commit_failed(&sim->scheduler, key);
-        return;
+/* The group is durable, or it is not: what commit.c does afterwards. */
+static void commit_turn(struct sim *sim) {
+    bool fails = dice(sim, 20) == 0;
+    for (size_t i = 0; i < sim->group_count && !fails; i++) {
+        for (uint32_t p = 0; p < sim->group[i].place_count; p++)
+            order_set_done(sim->group[i].places[p].order, sim->group[i].places[p].index);
+        if (!is_committed(sim, &sim->group[i].key))
+            sim->committed[sim->committed_count++] = sim->group[i].key;
     }
-    const struct flight *flight = schedule_find(&sim->scheduler, key);
-    for (uint32_t p = 0; flight && p < flight->place_count; p++)
-        order_set_done(flight->places[p].order, flight->places[p].index);
-    if (!is_committed(sim, key))
-        sim->committed[sim->committed_count++] = *key;
+    for (size_t i = 0; i < sim->group_count; i++)
+        if (fails)
+            schedule_commit_failed(&sim->scheduler, &sim->group[i].key);
+        else
+            schedule_committed(&sim->scheduler, &sim->group[i].key);
+    sim->group_count = 0;
+}
+
+/* A valid result arrives, from whoever: what gather.c does, and commit.c before the disk. */
+static void deliver(struct sim *sim, const struct digest *key) {
+    if (sim->group_count == GROUP)
+        commit_turn(sim);
+    for (size_t i = 0; i < sim->group_count; i++)
+        if (digest_equal(&sim->group[i].key, key))
+            return;
+    size_t at = sim->group_count++;
+    schedule_commit_begin(&sim->scheduler, key);
     bloom_add(sim->bloom, key);
-    schedule_committed(&sim->scheduler, key);
+    const struct flight *flight = schedule_find(&sim->scheduler, key);
+    sim->group[at].key = *key;
+    sim->group[at].place_count = flight ? flight->place_count : 0;
+    assert_true(sim->group[at].place_count <= PLACES);
+    if (flight && flight->place_count)
+        memcpy(sim->group[at].places, flight->places, flight->place_count * sizeof *flight->places);
 }
 
 static void settle_pending(struct sim *sim) {
@@ -115,8 +142,8 @@ static void worker_turn(struct sim *sim) {
         const struct lease *granted =
             schedule_grant(&sim->scheduler, dice(sim, WORKERS), (uint32_t)dice(sim, 20), WORKERS, sim->now_ms);
         for (uint32_t i = 0; granted && i < granted->count; i++)
-            if (is_committed(sim, &granted->flights[i]->key))
-                fail_msg("seed %" PRIu64 ": a job that is done is leased again", sim->seed);
+            if (is_committed(sim, &granted->flights[i]->key) || granted->flights[i]->committing)
+                fail_msg("seed %" PRIu64 ": a job whose picture is here is leased again", sim->seed);
         return;
     }
     struct lease *lease = table->leases[dice(sim, table->count)];
@@ -205,8 +232,10 @@ static void step(struct sim *sim, bool trouble) {
         page_turn(sim);
     else if (what < 200)
         answer_turn(sim);
-    else if (what < 260)
+    else if (what < 240)
         late_turn(sim);
+    else if (what < 270)
+        commit_turn(sim);
     else if (what < 300)
         settle_pending(sim);
     else
