@@ -12,10 +12,11 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "coordinator/coordinator.h"
 
-enum { ADDRESSES_LIMIT = 16 };
+enum { ADDRESSES_LIMIT = 16, CONFIG_LIMIT = 1 << 20 };
 
 static const char help[] =
     "seedfarm-coordinator: takes sweeps, gives work to workers, gathers pictures.\n"
@@ -30,6 +31,8 @@ static const char help[] =
     "  --max-batch N          jobs of one lease at most, 1..256 (256)\n"
     "  --free-mark-bytes N    less free space than this stops leasing (268435456; 0: never)\n"
     "  --log FILE             append the log there (else stderr)\n"
+    "  --config FILE          a JSON object of these options: {\"store\": \"/srv/farm\", \"listen\": [\"ipc:///run/farm.sock\"]};\n"
+    "                         what the command line says goes before it\n"
     "  --die-with-parent      end when the process that started it ends\n"
     "  --version, --help\n"
     "\n"
@@ -43,6 +46,7 @@ struct arguments {
     struct coordinator_options options;
     const char *addresses[ADDRESSES_LIMIT];
     const char *log;
+    json_t *config; /* owned; texts above may be its */
     bool die_with_parent, done;
 };
 
@@ -77,8 +81,9 @@ static const struct option options_table[] = {
     { "models", required_argument, NULL, 'm' },       { "heartbeat-ms", required_argument, NULL, 'b' },
     { "liveness-ms", required_argument, NULL, 'v' },  { "max-batch", required_argument, NULL, 'n' },
     { "free-mark-bytes", required_argument, NULL, 'f' }, { "log", required_argument, NULL, 'o' },
-    { "die-with-parent", no_argument, NULL, 'd' },    { "version", no_argument, NULL, 'V' },
-    { "help", no_argument, NULL, 'h' },               { NULL, 0, NULL, 0 },
+    { "config", required_argument, NULL, 'c' },       { "die-with-parent", no_argument, NULL, 'd' },
+    { "version", no_argument, NULL, 'V' },            { "help", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 },
 };
 
 static enum err take_option(struct arguments *arguments, int option, const char *value, struct error *error) {
@@ -105,21 +110,75 @@ static enum err take_option(struct arguments *arguments, int option, const char 
         fputs(help, stdout);
         arguments->done = true;
         return ERR_OK;
-    default: return error_set(error, ERR_INVALID, "unknown option, or one without its value; --help shows them all");
+    default: return error_set(error, ERR_INTERNAL, "option %d has no meaning", option);
     }
+}
+
+/* One value of the config file: a text, a whole number, or true for an option without a value. */
+static enum err take_member(struct arguments *arguments, const struct option *option, const json_t *value, const char *file,
+                            struct error *error) {
+    char number[32];
+    snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    if (option->has_arg == no_argument ? json_is_true(value) : json_is_string(value) || json_is_integer(value))
+        return take_option(arguments, option->val, json_is_string(value) ? json_string_value(value) : number, error);
+    return error_set(error, ERR_INVALID, "%s: \"%s\": want %s", file, option->name,
+                     option->has_arg == no_argument ? "true" : "a text or a whole number");
+}
+
+static enum err read_config(struct arguments *arguments, const char *file, struct error *error) {
+    const char *key;
+    json_t *member;
+    enum err err = json_read_file(&arguments->config, file, CONFIG_LIMIT, error);
+    if (!err && !json_is_object(arguments->config))
+        err = error_set(error, ERR_INVALID, "%s: want a JSON object of options", file);
+    if (err)
+        return err;
+    json_object_foreach(arguments->config, key, member) {
+        const struct option *option = options_table;
+        while (option->name && strcmp(option->name, key))
+            option++;
+        if (!option->name || strchr("cVh", option->val))
+            return error_set(error, ERR_INVALID, "%s: \"%s\" is no option; --help shows them all", file, key);
+        size_t count = json_is_array(member) && option->val == 'l' ? json_array_size(member) : 1;
+        for (size_t i = 0; i < count && !err; i++)
+            err = take_member(arguments, option, json_is_array(member) ? json_array_get(member, i) : member, file, error);
+        if (err)
+            return err;
+    }
+    return ERR_OK;
+}
+
+/* All flags in order; `only` not 0: just that one. Addresses on the command line take the place of those in the file. */
+static enum err parse_flags(struct arguments *arguments, int only, int argc, char **argv, struct error *error) {
+    bool first_address = true;
+    int option;
+    opterr = 0;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "", options_table, NULL)) != -1) {
+        enum err err = ERR_OK;
+        if (option == '?')
+            return error_set(error, ERR_INVALID, "%s: unknown option, or one without its value; --help shows them all",
+                             argv[optind - 1]);
+        if (only ? option != only : option == 'c')
+            continue;
+        if (option == 'l' && first_address) {
+            arguments->options.address_count = 0;
+            first_address = false;
+        }
+        err = option == 'c' ? read_config(arguments, optarg, error) : take_option(arguments, option, optarg, error);
+        if (err || arguments->done)
+            return err;
+    }
+    return ERR_OK;
 }
 
 static enum err parse_arguments(struct arguments *arguments, int argc, char **argv, struct error *error) {
     struct coordinator_options *options = &arguments->options;
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options_table, NULL)) != -1) {
-        enum err err = take_option(arguments, option, optarg, error);
-        if (err && option == '?')
-            return error_set(error, err, "%s: %s", argv[optind - 1], "unknown option, or one without its value; --help shows them all");
-        if (err || arguments->done)
-            return err;
-    }
+    enum err err = parse_flags(arguments, 'c', argc, argv, error);
+    if (!err)
+        err = parse_flags(arguments, 0, argc, argv, error);
+    if (err || arguments->done)
+        return err;
     options->addresses = arguments->addresses;
     if (optind < argc)
         return error_set(error, ERR_INVALID, "want options only, have \"%.80s\"; --help shows them all", argv[optind]);
@@ -182,5 +241,6 @@ int main(int argc, char **argv) {
 done:
     if (err)
         fprintf(stderr, "seedfarm-coordinator: %s\n", error.message);
+    json_decref(arguments.config);
     return err_exit_status(err);
 }

@@ -71,6 +71,19 @@ class FarmTest(farm.FarmTest):
         self.assertNotEqual(second.returncode, 0)
         self.assertIn("store", second.stderr)
 
+    def test_coordinator_reads_a_config_file(self):
+        address = f"ipc://{self.path('config.sock')}"
+        config = self.write("coordinator.json", farm.json.dumps({"store": self.path("store"), "listen": [address],
+                                                                 "liveness-ms": 5000}))
+        coordinator = self.start("seedfarm-coordinator", "--config", config, stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL)
+        self.assertEqual(coordinator.stdout.readline(), f"ready {address}\n")
+        self.write("coordinator.json", '{"stor": "x"}')
+        wrong = subprocess.run([farm.program("seedfarm-coordinator"), "--config", config], capture_output=True, text=True,
+                               timeout=30)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn('"stor"', wrong.stderr)
+
     def test_the_same_sweep_twice_and_a_shared_part(self):
         self.start_coordinator()
         self.start_worker()
