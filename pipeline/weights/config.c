@@ -24,7 +24,7 @@ static void refuse(struct config *config, enum err code, const char *key, const 
     if (config->error.code != ERR_OK) {
         return;
     }
-    char *text = value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text = value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
     (void)error_set(&config->error, code, "%s: %s: want %s, config.json has %.120s", config->what, key, want,
                     text != NULL ? text : "no such field");
     free(text);
