@@ -27,11 +27,10 @@ static uint64_t evaluations(const struct sweep *sweep, uint64_t jobs) {
 /* The first (or last) place that is a job, and its canonical bytes. */
 static enum err edge_job(struct bytes *canonical, uint64_t *index, const struct sweep *sweep, uint64_t places, bool last,
                          struct error *error) {
-    struct spec spec;
+    struct spec spec = { 0 };
     uint64_t at = last ? places - 1 : 0;
     while (sweep_excluded(sweep, at) && (last ? at > 0 : at + 1 < places))
         at += last ? UINT64_MAX : 1;
-    spec_init(&spec);
     enum err err = sweep_job(&spec, sweep, at, error);
     if (!err) {
         spec_canonical(canonical, &spec);

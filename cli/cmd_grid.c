@@ -97,14 +97,13 @@ static void label_edges(struct grid *grid, const struct cell *cell, const struct
 
 static enum err add_job(void *context, const struct listed_job *job, struct error *error) {
     struct grid *grid = context;
-    struct spec spec;
+    struct spec spec = { 0 };
     uint64_t inner = job->index % grid->layout.inner;
     struct cell *cell = &grid->cells[grid->count++];
     *cell = (struct cell){ .column = (uint32_t)(inner % grid->layout.columns),
                            .row = (uint32_t)(job->index / grid->layout.inner) * grid->layout.lines +
                                   (uint32_t)(inner / grid->layout.columns),
                            .state = job->state, .picture = job->picture };
-    spec_init(&spec);
     enum err err = spec_parse(&spec, job->spec, strlen(job->spec), error);
     if (!err) {
         label_edges(grid, cell, &spec, inner);

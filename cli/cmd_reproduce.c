@@ -40,6 +40,7 @@ static enum err read_texts(struct original *original, const struct bytes *png, c
     for (size_t i = 0; i < count && !err; i++) {
         if (!strcmp(texts[i].key, "seedfarm")) {
             found = true;
+            spec_release(&original->spec);
             err = spec_parse(&original->spec, texts[i].text, strlen(texts[i].text), error);
             if (err)
                 error_prefix(error, "%s: its \"seedfarm\" chunk", path);
@@ -57,7 +58,6 @@ static enum err read_texts(struct original *original, const struct bytes *png, c
 static enum err original_read(struct original *original, const char *path, struct error *error) {
     struct bytes png = BYTES_INIT;
     *original = (struct original){ .device_class = text_copy("") };
-    spec_init(&original->spec);
     enum err err = file_read(&png, path, FILE_LIMIT, error);
     if (!err && (err = png_decode(&original->picture, png.data, png.size, error)))
         error_prefix(error, "%s", path);

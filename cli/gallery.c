@@ -109,13 +109,12 @@ static enum err fetch_picture(struct fetching *fetching, const char *path, const
 
 static enum err fetch_job(void *context, const struct listed_job *job, struct error *error) {
     struct fetching *fetching = context;
-    struct spec spec;
+    struct spec spec = { 0 };
     struct bytes name = BYTES_INIT;
     char *path = NULL;
     if (digest_equal(&job->key, &fetching->previous))
         return ERR_OK;
     fetching->previous = job->key;
-    spec_init(&spec);
     enum err err = spec_parse(&spec, job->spec, strlen(job->spec), error);
     if (err)
         goto done;

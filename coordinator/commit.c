@@ -97,6 +97,8 @@ static void take_deliveries(struct commit *commit) {
 static void take_marks(struct commit *commit) {
     struct scheduler *scheduler = &commit->farm->scheduler;
     size_t count = scheduler->mark_count < PLACES_MOST ? scheduler->mark_count : PLACES_MOST;
+    if (!count)
+        return;
     for (size_t i = 0; i < count; i++)
         settle(commit, &(struct settled){ scheduler->marks[i], true, false, false });
     scheduler->mark_count -= count;
@@ -258,11 +260,6 @@ static void acknowledge(struct coordinator *farm, const struct delivery *deliver
     farm_send(farm, session ? &session->route : &delivery->route, &message);
 }
 
-static void set_last_error(struct order *order, const char *text) {
-    free(order->last_error);
-    order->last_error = text_copy(text);
-}
-
 static void apply_changes(struct commit *commit) {
     for (size_t i = 0; i < commit->change_count; i++) {
         const struct ledger_change *change = &commit->changes[i];
@@ -289,7 +286,7 @@ static void committed(struct commit *commit) {
             rate_add(&settled->place.order->rate, 1, farm->now_ms);
     }
     for (size_t i = 0; i < commit->loss_count; i++)
-        set_last_error(commit->losses[i].place.order, commit->losses[i].text);
+        order_set_error(commit->losses[i].place.order, commit->losses[i].text);
     apply_changes(commit);
     farm->tidy_again = farm->tidy_again || commit->item_count;
     for (const struct delivery *delivery = commit->deliveries; delivery; delivery = delivery->next) {

@@ -82,8 +82,7 @@ static void open_order(struct coordinator *farm, struct order *order) {
         return;
     digest_hex(&order->id, hex);
     log_event(LOG_ERROR, "sweep-broken", "sweep", hex, "name", order->name, "why", error.message, NULL);
-    free(order->last_error);
-    order->last_error = text_copy(error.message);
+    order_set_error(order, error.message);
 }
 
 static enum err take_sweep(void *context, const struct ledger_sweep *row, struct error *error) {

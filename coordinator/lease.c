@@ -82,6 +82,18 @@ enum err lease_progress(struct lease *lease, const struct lease_progress *progre
     return ERR_OK;
 }
 
+void lease_extend_waiting(struct lease_table *table, uint64_t worker, uint64_t now_ms) {
+    uint64_t latest_ms = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct lease *lease = table->leases[i];
+        if (lease->worker == worker && lease->progress_ms == now_ms && lease->deadline_ms > latest_ms)
+            latest_ms = lease->deadline_ms;
+    }
+    for (size_t i = 0; i < table->count; i++)
+        if (table->leases[i]->worker == worker && table->leases[i]->deadline_ms < latest_ms)
+            table->leases[i]->deadline_ms = latest_ms;
+}
+
 void lease_drop_flight(struct lease *lease, const struct flight *flight) {
     for (uint32_t i = 0; i < lease->count; i++)
         if (lease->flights[i] == flight) {

@@ -47,6 +47,9 @@ struct lease *lease_find(const struct lease_table *table, uint64_t id); /* NULL:
 /* What the worker says of it. ERR_STALE: its epoch is another one. */
 MUST_USE enum err lease_progress(struct lease *lease, const struct lease_progress *progress, uint64_t now_ms,
                                  struct error *error);
+/* A worker draws one lease after the other: while one of them moves, those behind it wait and do not hang. Every lease of
+ * `worker` gets at least the latest deadline that progress at `now_ms` gave to one of them. */
+void lease_extend_waiting(struct lease_table *table, uint64_t worker, uint64_t now_ms);
 void lease_drop_flight(struct lease *lease, const struct flight *flight); /* it has left */
 void lease_end(struct lease_table *table, struct lease *lease);           /* frees it */
 /* One whose deadline has passed, or NULL. */

@@ -186,6 +186,13 @@ void order_set_leased(struct order *order, uint32_t index, bool leased) {
         order->running--;
 }
 
+void order_set_error(struct order *order, const char *text) {
+    if (strcmp(order->last_error, text) == 0)
+        return;
+    free(order->last_error);
+    order->last_error = text_copy(text);
+}
+
 void order_untake(struct order *order) {
     roaring_bitmap_clear(order->taken_places);
     roaring_bitmap_clear(order->leased_places);
@@ -270,7 +277,9 @@ static enum err read_chunk(roaring_bitmap_t *into, uint64_t *count, const struct
     uint64_t first = (uint64_t)chunk * CHUNK_PLACES;
     if (!size)
         return ERR_OK;
-    roaring_bitmap_t *part = roaring_bitmap_portable_deserialize_safe(data, size);
+    /* Asked for its size first: the deserializer prints what it does not like. */
+    roaring_bitmap_t *part = roaring_bitmap_portable_deserialize_size(data, size) == size
+                                 ? roaring_bitmap_portable_deserialize_safe(data, size) : NULL;
     if (!part)
         return error_set(error, ERR_CORRUPT, "ledger: sweep %" PRIu64 ", chunk %u: its %zu bytes are no bitmap", order->number,
                          chunk, size);

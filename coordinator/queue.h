@@ -73,6 +73,7 @@ bool order_is_finished(const struct order *order); /* every job done or failed *
 bool order_set_done(struct order *order, uint32_t index);
 bool order_set_failed(struct order *order, uint32_t index);
 void order_set_leased(struct order *order, uint32_t index, bool leased);
+void order_set_error(struct order *order, const char *text);
 /* Cancelled, or asked for again: nothing is taken any more. */
 void order_untake(struct order *order);
 void order_forget_failures(struct order *order);

@@ -183,6 +183,17 @@ static void take_progress(struct coordinator *farm, struct session *session, con
         if (!held && told->phase != PHASE_DELIVER)
             revoke(farm, &session->route, told->lease, told->epoch);
     }
+    lease_extend_waiting(&farm->scheduler.leases, session->number, farm->now_ms);
+}
+
+/* The worker's own trouble: nobody is charged, but who asks for the sweep's status should see it. */
+static void return_lease(struct coordinator *farm, struct lease *lease, const struct message_failure *failure) {
+    for (uint32_t i = 0; i < lease->count; i++) {
+        const struct flight *flight = lease->flights[i];
+        if (flight->place_count)
+            order_set_error(flight->places[0].order, failure->text);
+    }
+    schedule_return(&farm->scheduler, lease, failure->code, failure->text);
 }
 
 static void take_failure(struct coordinator *farm, struct session *session, const struct message *message) {
@@ -195,7 +206,7 @@ static void take_failure(struct coordinator *farm, struct session *session, cons
               err_name(failure->code), "why", failure->text, NULL);
     if (lease && lease->worker == session->number && lease->epoch == failure->epoch) {
         if (!failure->count)
-            schedule_return(&farm->scheduler, lease, failure->code, failure->text);
+            return_lease(farm, lease, failure);
         for (size_t i = 0; i < failure->count && (lease = lease_find(&farm->scheduler.leases, failure->lease)); i++)
             schedule_fail(&farm->scheduler, lease, &failure->keys[i], failure->code, failure->text);
         session->jobs_failed += failure->count;

@@ -196,8 +196,7 @@ static void reopen(struct submission *submission, struct order *order) {
         submission->sweep = NULL;
     }
     if (again) {
-        free(order->last_error);
-        order->last_error = text_copy("");
+        order_set_error(order, "");
         order_forget_failures(order);
         order->cursor = 0;
         order->state = order_is_finished(order) ? SWEEP_DONE : SWEEP_ACTIVE;

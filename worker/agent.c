@@ -220,7 +220,8 @@ static void take_welcome(struct agent *agent, const struct message_welcome *welc
         return;
     }
     char *worker = text_format("%" PRIu64, welcome->worker);
-    log_event(LOG_INFO, "welcome", "coordinator", agent->options.coordinator, "name", agent->options.name, "worker", worker, NULL);
+    log_event(LOG_INFO, "welcome", "coordinator", agent->options.coordinator, "name", agent->options.name, "worker", worker,
+              NULL);
     free(worker);
     agent->welcome = *welcome;
     if (!agent->welcome.heartbeat_ms)

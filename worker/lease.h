@@ -1,8 +1,8 @@
 /*
  * lease.h - one lease in the worker's hands: its jobs, and how far they are.
  *
- * Made and freed by the socket thread. The thread that works on it writes `progress`, `finished` and `begin_ms`; the socket thread
- * reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
+ * Made and freed by the socket thread. The thread that works on it writes `progress`, `finished` and `begin_ms`; the socket
+ * thread reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
  */
 #ifndef WORKER_LEASE_H
 #define WORKER_LEASE_H

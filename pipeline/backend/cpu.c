@@ -63,6 +63,13 @@ static void gemm_task(void *context, uint32_t task, uint32_t thread) {
         .first_column = column,
         .columns = columns_left < run->columns ? columns_left : run->columns,
     };
+    if (run->gemm.stride == 1 && run->gemm.resize_h == 0) {
+        size_t next = row + (size_t)run->rows * run->cpu->backend.threads, end = next + run->rows;
+        next = next < run->gemm.rows ? next : run->gemm.rows;
+        end = end < run->gemm.rows ? end : run->gemm.rows;
+        rectangle.ahead = run->gemm.x + next * run->gemm.channels;
+        rectangle.ahead_end = run->gemm.x + end * run->gemm.channels;
+    }
     run->cpu->kernels->gemm(&run->gemm, &rectangle, run->cpu->scratch + thread * run->cpu->scratch_step);
 }
 
@@ -268,7 +275,8 @@ static void attention_task(void *context, uint32_t task, uint32_t thread) {
     const struct attention_run *run = context;
     uint32_t part = task % run->parts, head = task / run->parts % run->attention.heads;
     run->cpu->kernels->attention(&run->attention, task / run->parts / run->attention.heads, head,
-                                 part * ATTENTION_TILES * run->cpu->kernels->panel, run->scratch + thread * run->scratch_step);
+                                 part * ATTENTION_TILES * run->cpu->kernels->panel,
+                                 run->scratch + thread * run->scratch_step);
 }
 
 static size_t attention_step(const struct cpu *cpu, const struct op *op) {

@@ -18,6 +18,7 @@ enum { SUM_ROW_MAX = GEMM_COLUMNS_MAX + 3 * PANEL + LANES };
 struct gemm_scratch {
     float a[GEMM_ROWS_MAX * A_ROW] __attribute__((aligned(64)));
     float sums[GEMM_ROWS_MAX * SUM_ROW_MAX] __attribute__((aligned(64)));
+    const float *ahead, *ahead_end; /* what the next task will gather, still to be asked for */
 };
 
 size_t KERNEL(gemm_scratch_size)(void);
@@ -185,7 +186,7 @@ static __attribute__((noinline)) void product_narrow(uint32_t rows, float *c, si
 }
 
 /* All rows of the block against `panels` panels of weights, `count` deep from first_k on. */
-static void product_block(float *sums, size_t sum_row, const float *a, uint32_t rows, const struct gemm *g,
+static void product_block(float *sums, size_t sum_row, struct gemm_scratch *s, uint32_t rows, const struct gemm *g,
                           uint32_t first_panel, uint32_t panels, uint32_t first_k, uint32_t count) {
     for (uint32_t p = 0; p < panels; p++) {
         const float *b = g->weight + ((size_t)(first_panel + p) * g->k + first_k) * PANEL;
@@ -193,8 +194,13 @@ static void product_block(float *sums, size_t sum_row, const float *a, uint32_t 
         bool narrow = (first_panel + p) * PANEL + LANES >= g->weight_rows;
         for (uint32_t r = 0, take, tile = 0; r < rows; r += take, tile++) {
             take = tile_rows(rows - r);
+            const float *ahead = next + tile % 2 * count * LINE;
+            if (tile >= 2 && s->ahead < s->ahead_end) {
+                ahead = s->ahead;
+                s->ahead += count * LINE;
+            }
             (narrow ? product_narrow : product_wide)(take, sums + r * sum_row + p * PANEL, sum_row,
-                                                     a + (size_t)r * A_ROW, b, count, next + tile % 2 * count * LINE,
+                                                     s->a + (size_t)r * A_ROW, b, count, ahead,
                                                      first_k == 0 ? PRODUCT_STORE : PRODUCT_ADD);
         }
     }
@@ -209,12 +215,14 @@ void KERNEL(gemm)(const struct gemm *g, const struct gemm_task *task, void *memo
         gate_panels = (gate_column + task->columns - 1) / PANEL + 1 - gate_panel;
     }
     size_t sum_row = (size_t)(panels + gate_panels) * PANEL + LANES;
+    scratch->ahead = task->ahead;
+    scratch->ahead_end = task->ahead_end;
     uint32_t blocks = (g->k + BLOCK_K - 1) / BLOCK_K, step = ((g->k + blocks - 1) / blocks + 7) / 8 * 8;
     for (uint32_t k = 0; k < g->k; k += step) {
         uint32_t end = k + step < g->k ? k + step : g->k;
         gather(scratch->a, g, task->first_row, task->rows, k, end);
-        product_block(scratch->sums, sum_row, scratch->a, task->rows, g, first_panel, panels, k, end - k);
-        product_block(scratch->sums + panels * PANEL, sum_row, scratch->a, task->rows, g, gate_panel, gate_panels, k,
+        product_block(scratch->sums, sum_row, scratch, task->rows, g, first_panel, panels, k, end - k);
+        product_block(scratch->sums + panels * PANEL, sum_row, scratch, task->rows, g, gate_panel, gate_panels, k,
                       end - k);
     }
     epilogue(g, task, scratch->sums, sum_row, (size_t)panels * PANEL + gate_column % PANEL);

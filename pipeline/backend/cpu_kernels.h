@@ -33,6 +33,7 @@ struct gemm {
 struct gemm_task {
     uint32_t first_row, rows;
     uint32_t first_column, columns;
+    const float *ahead, *ahead_end; /* part of x that this thread will probably want next */
 };
 enum { GEMM_ROWS_MAX = 96, GEMM_COLUMNS_MAX = 512 };
 

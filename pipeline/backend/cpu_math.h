@@ -35,8 +35,9 @@ INLINE vec vec_silu(vec x) {
     return x / (1.0f + vec_exp(-x));
 }
 
-/* x Phi(x) (the erf form) as max(x, 0) - |x| Q(|x|), where Q, the normal distribution's upper tail, is e to a polynomial
- * fitted to its logarithm on 0..7 with weights that bound the error of Q by 1.1 * 2^-24. Beyond it only falls. */
+/* x Phi(x) (the erf form) as max(x, 0) - |x| Q(|x|), where Q, the normal distribution's upper tail, is e to a
+ * polynomial fitted to its logarithm on 0..7, weighted so that the error of Q is at most 1.1 * 2^-24. Beyond 7 it only
+ * falls. */
 INLINE vec vec_gelu(vec x) {
     vec t = (vec)(vec_bits(x) & INT32_MAX);
     vec r = vec_fma(vec_all(-7.03356662e-9f), t, vec_all(2.53571443e-7f));

@@ -146,7 +146,8 @@ static void op_add(struct program *program, struct op op) {
     program->ops[program->op_count++] = op;
 }
 
-struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens, const struct weight *positions) {
+struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens,
+                       const struct weight *positions) {
     check_whole(p, ids);
     assert(ids.w == 1 && ids.c == 1 && tokens->use == WEIGHT_TABLE);
     assert(positions == NULL || (positions->use == WEIGHT_TABLE && positions->columns == tokens->columns &&
@@ -328,8 +329,8 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
     return op.out[0];
 }
 
-void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor cfg, struct tensor history,
-               struct tensor noise, struct tensor table, struct tensor counter) {
+void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor cfg,
+               struct tensor history, struct tensor noise, struct tensor table, struct tensor counter) {
     check_whole(p, latent);
     check_whole(p, prediction);
     check_table(p, table, counter);

@@ -32,6 +32,27 @@ static void test_progress_renews(void **state) {
     lease_table_release(&table);
 }
 
+static void test_waiting_leases_do_not_hang(void **state) {
+    struct lease_table table;
+    struct flight *flights[] = { flight(16) };
+    struct error error;
+    (void)state;
+    lease_table_init(&table, 1);
+    struct lease *drawn = lease_grant(&table, 1, 1, flights, 1, 1000);
+    struct lease *behind = lease_grant(&table, 1, 1, flights, 1, 2000);
+    struct lease *other = lease_grant(&table, 2, 1, flights, 1, 2000);
+    uint64_t other_ms = other->deadline_ms;
+    struct lease_progress progress = { drawn->id, 1, PHASE_STEP, 1, 20 };
+    assert_ok(lease_progress(drawn, &progress, 100000, &error), error);
+    lease_extend_waiting(&table, 1, 100000);
+    assert_int_equal(behind->deadline_ms, drawn->deadline_ms);
+    assert_int_equal(other->deadline_ms, other_ms);
+    uint64_t until_ms = behind->deadline_ms;
+    lease_extend_waiting(&table, 1, 200000); /* nothing has moved since */
+    assert_int_equal(behind->deadline_ms, until_ms);
+    lease_table_release(&table);
+}
+
 static void test_runs_out(void **state) {
     struct lease_table table;
     struct flight *flights[] = { flight(16) };
@@ -55,6 +76,7 @@ static void test_runs_out(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_progress_renews), cmocka_unit_test(test_runs_out) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_progress_renews), cmocka_unit_test(test_waiting_leases_do_not_hang),
+                                        cmocka_unit_test(test_runs_out) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

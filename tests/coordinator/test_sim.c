@@ -13,7 +13,7 @@
 
 #include "coordinator/schedule.h"
 
-enum { SWEEPS = 4, KEYS = 4000, WORKERS = 3, SEEDS = 300, STEPS = 60000, LATE = 64 };
+enum { SWEEPS = 4, KEYS = 4000, WORKERS = 3, SEEDS = 200, TROUBLE = 4000 /* steps */, STEPS = 60000, LATE = 64 };
 
 static const struct digest model = { { 1 } };
 
@@ -112,7 +112,11 @@ static void settle_pending(struct sim *sim) {
 static void worker_turn(struct sim *sim) {
     struct lease_table *table = &sim->scheduler.leases;
     if (!table->count || dice(sim, 3) == 0) {
-        schedule_grant(&sim->scheduler, dice(sim, WORKERS), (uint32_t)dice(sim, 20), WORKERS, sim->now_ms);
+        const struct lease *granted =
+            schedule_grant(&sim->scheduler, dice(sim, WORKERS), (uint32_t)dice(sim, 20), WORKERS, sim->now_ms);
+        for (uint32_t i = 0; granted && i < granted->count; i++)
+            if (is_committed(sim, &granted->flights[i]->key))
+                fail_msg("seed %" PRIu64 ": a job that is done is leased again", sim->seed);
         return;
     }
     struct lease *lease = table->leases[dice(sim, table->count)];
@@ -176,6 +180,18 @@ static void cancel_turn(struct sim *sim) {
     }
 }
 
+/* In the end somebody wants everything. */
+static void ask_again(struct sim *sim) {
+    for (size_t i = 0; i < sim->queue.count; i++) {
+        struct order *order = sim->queue.orders[i];
+        if (order->state == SWEEP_CANCELLED) {
+            order->cursor = 0;
+            order->state = SWEEP_ACTIVE;
+        }
+    }
+    settle_sweeps(sim);
+}
+
 static void step(struct sim *sim, bool trouble) {
     uint64_t what = dice(sim, 1000);
     sim->now_ms += dice(sim, 2000);
@@ -208,8 +224,6 @@ static void check_end(const struct sim *sim) {
     for (size_t i = 0; i < sim->queue.count; i++) {
         const struct order *order = sim->queue.orders[i];
         uint64_t done = 0, failed = 0;
-        if (order->state == SWEEP_CANCELLED)
-            continue;
         for (uint64_t index = 0; index < order->places; index++) {
             enum job_state is = order_job_state(order, index);
             done += is == JOB_DONE;
@@ -236,10 +250,13 @@ static void run_seed(uint64_t seed) {
     sim->seed = sim->random = seed;
     queue_init(&sim->queue);
     for (uint64_t number = 1; number <= SWEEPS; number++) /* they overlap */
-        kit_order(&sim->queue, number, "sim", kit_sweep("a frog", dice(sim, 200), 1 + dice(sim, 400), &model));
+        kit_order(&sim->queue, number, "sim", kit_sweep("a frog", dice(sim, 300), 1 + dice(sim, 900), &model));
     begin_life(sim);
+    for (int i = 0; i < TROUBLE; i++)
+        step(sim, true);
+    ask_again(sim);
     for (int i = 0; i < STEPS && !all_ended(sim); i++)
-        step(sim, i < STEPS / 8);
+        step(sim, false);
     for (size_t i = 0; i < sim->queue.count; i++)
         if (sim->queue.orders[i]->state == SWEEP_ACTIVE)
             fail_msg("seed %" PRIu64 ": sweep %zu has not ended: %" PRIu64 " of %" PRIu64 " done, %zu ready, %zu flights", seed, i + 1,

@@ -43,12 +43,13 @@ class KillTest(farm.FarmTest):
         for _ in range(KILLS):
             time.sleep(self.random.uniform(0.05, 0.6))
             victims = list(farm.children_of(worker.pid)) + [worker.pid]
-            for pid in self.random.sample(victims, self.random.randint(1, len(victims))):
+            struck = self.random.sample(victims, self.random.randint(1, len(victims)))
+            for pid in struck:
                 try:
                     os.kill(pid, farm.SIGKILL)
                 except ProcessLookupError:
                     pass
-            if not farm.is_alive(worker.pid):
+            if worker.pid in struck:
                 worker.wait(30)
                 for pid in victims:
                     farm.wait_for("the child to go with its parent", lambda: not farm.is_alive(pid), 30)

@@ -127,9 +127,10 @@ static void update_follows_its_row(void **state) {
 static void pixels_round_and_count(void **state) {
     (void)state;
     struct backend *backend = make("cpu");
-    /* 1/255 steps: 0.5/255 rounds to 0 and 1.5/255 to 2 (half to even), where f32 hits the half exactly. */
-    float image[2][4][3] = { { { -1.0f, 1.0f, 0.0f }, { -2.0f, 2.0f, -0.5f }, { 0.25f, 0.5f, 0.75f }, { -0.0f, 1e-9f, 0.999f } },
-                             { { NAN, 1.0f, INFINITY }, { -INFINITY, 0.0f, 0.0f }, { 0.0f, NAN, 0.0f }, { 0.0f, 0.0f, 0.0f } } };
+    float image[2][4][3] = {
+        { { -1.0f, 1.0f, 0.0f }, { -2.0f, 2.0f, -0.5f }, { 0.25f, 0.5f, 0.75f }, { -0.0f, 1e-9f, 0.999f } },
+        { { NAN, 1.0f, INFINITY }, { -INFINITY, 0.0f, 0.0f }, { 0.0f, NAN, 0.0f }, { 0.0f, 0.0f, 0.0f } },
+    };
     uint8_t pixels[2][4][3];
     float unit[2][4][3];
     int32_t bad[2];
@@ -429,7 +430,8 @@ static void nan_passes_through(void **state) {
                                           tensor_slice(all, 2 * WIDTH, WIDTH), TENSOR_NONE, 1, false);
         op_copy(p, program_bind(p, taken, 0, 1, TOKENS, 1, WIDTH), made);
         struct buffer *normed = hold(backend, x, sizeof x);
-        op_copy(p, program_bind(p, normed, 0, 1, TOKENS, 1, 3 * WIDTH), op_group_norm(p, all, gamma, gamma, 1, 1e-5f, true));
+        op_copy(p, program_bind(p, normed, 0, 1, TOKENS, 1, 3 * WIDTH),
+                op_group_norm(p, all, gamma, gamma, 1, 1e-5f, true));
         run_to_end(p, backend);
         buffer_download(taken, 0, out[0], sizeof out[0]);
         buffer_download(normed, 0, x, sizeof x);
