@@ -167,6 +167,11 @@ void config_skip(struct config *config, const char *const *keys) {
 enum err config_finish(struct config *config, struct error *error) {
     const char *key;
     json_t *value;
+    if (!json_is_object(config->object)) {
+        json_decref(config->known);
+        return error_set(error, ERR_INVALID, "%s: want a JSON object as config, file has another kind of value",
+                         config->what);
+    }
     json_object_foreach((json_t *)config->object, key, value) {
         bool in_use = !json_is_null(value) && !json_is_false(value);
         if (key[0] != '_' && in_use && json_object_get(config->known, key) == NULL) {

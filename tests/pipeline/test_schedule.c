@@ -251,6 +251,7 @@ static void test_bad_processes(void **state) {
     (void)state;
     refuse_process("{\"beta_schedule\":\"squaredcos_cap_v2\"}", ERR_UNSUPPORTED,
                    "scheduler: beta_schedule: want \"linear\", config.json has \"squaredcos_cap_v2\"");
+    refuse_process("[]", ERR_INVALID, "scheduler: want a JSON object as config, file has another kind of value");
     refuse_process("{\"beta_start\":\"x\"}", ERR_INVALID,
                    "scheduler: beta_start: want a number 1e-09..0.999, config.json has \"x\"");
     refuse_process("{\"num_train_timesteps\":1000000}", ERR_INVALID,
@@ -259,6 +260,8 @@ static void test_bad_processes(void **state) {
                    "scheduler: rescale_betas_zero_snr: want false, config.json has true");
     refuse_process("{\"prediction_type\":\"flow\"}", ERR_UNSUPPORTED,
                    "scheduler: prediction_type: want \"epsilon\", config.json has \"flow\"");
+    refuse_process("{\"beta_start\":1e-9,\"beta_end\":1e-9}", ERR_INVALID, "scheduler: beta_start and beta_end: want alphas"
+                   " that fall from below 1 to above 0, at timestep 0 they give 1 after 1");
     refuse_process("{\"use_flow_sigmas\":true}", ERR_UNSUPPORTED, "scheduler: use_flow_sigmas: want null or no such field"
                    " (this version does not know it), config.json has true");
 }
