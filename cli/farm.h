@@ -10,7 +10,8 @@
 #include "cli/arguments.h"
 #include "proto/link.h"
 
-enum { FARM_ANSWER_MS = 30000, FARM_SUBMIT_MS = 600000 };
+/* How long an answer may take: a question's comes from memory, an upload's or a sweep's after the disk has synced. */
+enum { FARM_ANSWER_MS = 10000, FARM_SYNC_MS = 600000 };
 
 struct local_farm;
 
