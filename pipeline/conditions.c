@@ -12,24 +12,6 @@ static size_t condition_size(const struct model *model) {
     return sizeof(float) * model->shape.tokens * model->shape.condition_width;
 }
 
-enum err conditions_init(struct conditions *conditions, struct model *model, uint32_t slots, struct error *error) {
-    struct conditions made = { .model = model };
-    enum err err = cross_memory_init(&made.memory, &model->unet, model->backend, slots, model->shape.tokens, error);
-    if (err == ERR_OK) {
-        err = buffer_create(&made.ids, model->backend, model->shape.tokens * sizeof(int32_t), error);
-    }
-    if (err == ERR_OK) {
-        err = buffer_create(&made.condition, model->backend, slots * condition_size(model), error);
-    }
-    made.slots = memory_get_array(slots, sizeof *made.slots);
-    if (err != ERR_OK) {
-        conditions_release(&made);
-        return err;
-    }
-    *conditions = made;
-    return ERR_OK;
-}
-
 static void slot_clear(struct condition_slot *slot) {
     free(slot->prompt);
     free(slot->ids);
@@ -50,9 +32,8 @@ void conditions_release(struct conditions *conditions) {
 
 uint64_t conditions_bytes(const struct conditions *conditions) {
     const struct cross_memory *memory = &conditions->memory;
-    uint64_t scratch = conditions->scratch == NULL ? 0 : buffer_size(conditions->scratch);
     return cross_memory_bytes(&conditions->model->unet, memory->slots, memory->tokens) + buffer_size(conditions->ids) +
-           buffer_size(conditions->condition) + scratch;
+           buffer_size(conditions->condition) + buffer_size(conditions->scratch);
 }
 
 void conditions_begin_batch(struct conditions *conditions) {
@@ -60,30 +41,57 @@ void conditions_begin_batch(struct conditions *conditions) {
 }
 
 /* Ids to conditioning to keys and values, all in one program that writes where the slot lies. */
-static enum err encode(struct conditions *conditions, uint32_t slot, const int32_t *ids, uint32_t clip_skip,
-                       struct error *error) {
-    struct model *model = conditions->model;
+static struct program *record_prompt(const struct conditions *conditions, uint32_t slot, uint32_t clip_skip) {
+    const struct model *model = conditions->model;
     uint32_t tokens = model->shape.tokens, width = model->shape.condition_width;
     struct program *p = program_create(model->backend);
-    struct tensor id = program_bind(p, conditions->ids, 0, 1, tokens, 1, 1);
+    struct tensor ids = program_bind(p, conditions->ids, 0, 1, tokens, 1, 1);
     struct tensor kept = program_bind(p, conditions->condition, slot * condition_size(model), 1, tokens, 1, width);
-    op_copy(p, kept, text_encoder_record(p, &model->text, id, clip_skip));
+    op_copy(p, kept, text_encoder_record(p, &model->text, ids, clip_skip));
     unet_record_prompt(p, &model->unet, kept, &conditions->memory, slot);
     program_finish(p);
-    enum err err = ERR_OK;
-    if (conditions->scratch == NULL || buffer_size(conditions->scratch) < program_memory(p)) {
-        buffer_destroy(conditions->scratch);
-        conditions->scratch = NULL;
-        err = buffer_create(&conditions->scratch, model->backend, program_memory(p), error);
+    return p;
+}
+
+static void work_out(struct conditions *conditions, uint32_t slot, const int32_t *ids, uint32_t clip_skip) {
+    struct program *p = record_prompt(conditions, slot, clip_skip);
+    program_attach(p, conditions->scratch);
+    buffer_upload(conditions->ids, 0, ids, conditions->model->shape.tokens * sizeof *ids);
+    program_run(p);
+    backend_wait(conditions->model->backend);
+    program_destroy(p);
+}
+
+/* Enough for the prompt at any clip skip. */
+static size_t scratch_size(const struct conditions *conditions) {
+    size_t most = 0;
+    for (uint32_t skip = 1; skip <= conditions->model->text.config.layers; skip++) {
+        struct program *p = record_prompt(conditions, 0, skip);
+        most = program_memory(p) > most ? program_memory(p) : most;
+        program_destroy(p);
+    }
+    return most;
+}
+
+enum err conditions_init(struct conditions *conditions, struct model *model, uint32_t slots, struct error *error) {
+    struct conditions made = { .model = model };
+    enum err err = cross_memory_init(&made.memory, &model->unet, model->backend, slots, model->shape.tokens, error);
+    if (err == ERR_OK) {
+        err = buffer_create(&made.ids, model->backend, model->shape.tokens * sizeof(int32_t), error);
     }
     if (err == ERR_OK) {
-        program_attach(p, conditions->scratch);
-        buffer_upload(conditions->ids, 0, ids, tokens * sizeof *ids);
-        program_run(p);
-        backend_wait(model->backend);
+        err = buffer_create(&made.condition, model->backend, slots * condition_size(model), error);
     }
-    program_destroy(p);
-    return err;
+    if (err == ERR_OK) {
+        err = buffer_create(&made.scratch, model->backend, scratch_size(&made), error);
+    }
+    if (err != ERR_OK) {
+        conditions_release(&made);
+        return err;
+    }
+    made.slots = memory_get_array(slots, sizeof *made.slots);
+    *conditions = made;
+    return ERR_OK;
 }
 
 static uint32_t oldest_slot(const struct conditions *conditions) {
@@ -110,15 +118,13 @@ enum err conditions_find(uint32_t *slot, struct conditions *conditions, const ch
     struct model *model = conditions->model;
     int32_t *ids = memory_get_array(model->shape.tokens, sizeof *ids);
     enum err err = tokenizer_encode(ids, NULL, model->tokenizer, prompt, error);
-    uint32_t place = err == ERR_OK ? oldest_slot(conditions) : 0;
-    if (err == ERR_OK) {
-        slot_clear(&conditions->slots[place]);
-        err = encode(conditions, place, ids, clip_skip, error);
-    }
     if (err != ERR_OK) {
         free(ids);
         return err;
     }
+    uint32_t place = oldest_slot(conditions);
+    slot_clear(&conditions->slots[place]);
+    work_out(conditions, place, ids, clip_skip);
     conditions->slots[place] = (struct condition_slot){ .prompt = text_copy(prompt), .clip_skip = clip_skip, .ids = ids,
                                                         .used_at = conditions->batch };
     *slot = place;

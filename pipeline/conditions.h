@@ -23,7 +23,7 @@ struct conditions {
     struct cross_memory memory;
     struct buffer *ids;       /* [T] i32: of the prompt being worked out */
     struct buffer *condition; /* [slots,T,1,D] */
-    struct buffer *scratch;   /* of the text program; NULL before the first prompt */
+    struct buffer *scratch;   /* of the program that works a prompt out */
     struct condition_slot *slots; /* [memory.slots] */
     uint64_t batch;
 };

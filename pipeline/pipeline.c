@@ -45,8 +45,8 @@ static enum err check_family(const char *folder, struct error *error) {
     if (err == ERR_OK) {
         const char *name = json_string_value(json_object_get(index, "_class_name"));
         if (name == NULL || strcmp(name, "StableDiffusionPipeline") != 0) {
-            err = error_set(error, ERR_UNSUPPORTED, "%s: _class_name: want StableDiffusionPipeline, file has %.100s", path,
-                            name == NULL ? "none" : name);
+            err = error_set(error, ERR_UNSUPPORTED, "%s: _class_name: want StableDiffusionPipeline, file has %.100s",
+                            path, name == NULL ? "none" : name);
         }
     }
     json_decref(index);
@@ -100,16 +100,16 @@ static enum err check_together(const struct model *model, struct error *error) {
     const struct unet_config *unet = &model->unet.config;
     const struct vae_config *vae = &model->vae.config;
     if (tokenizer_vocabulary(model->tokenizer) > text->vocabulary) {
-        return error_set(error, ERR_INVALID, "text_encoder: vocab_size: want at least the tokenizer's %u, config.json has %u",
-                         tokenizer_vocabulary(model->tokenizer), text->vocabulary);
+        return error_set(error, ERR_INVALID, "text_encoder: vocab_size: want at least the tokenizer's %u, config.json has"
+                         " %u", tokenizer_vocabulary(model->tokenizer), text->vocabulary);
     }
     if (tokenizer_length(model->tokenizer) > text->positions) {
         return error_set(error, ERR_INVALID, "text_encoder: max_position_embeddings: want at least the tokenizer's %u,"
                          " config.json has %u", tokenizer_length(model->tokenizer), text->positions);
     }
     if (unet->condition_width != text->width) {
-        return error_set(error, ERR_INVALID, "unet: cross_attention_dim: want the text encoder's hidden_size %u, config.json"
-                         " has %u", text->width, unet->condition_width);
+        return error_set(error, ERR_INVALID, "unet: cross_attention_dim: want the text encoder's hidden_size %u,"
+                         " config.json has %u", text->width, unet->condition_width);
     }
     if (unet->in_channels != vae->latent_channels) {
         return error_set(error, ERR_INVALID, "unet: in_channels: want the VAE's latent_channels %u, config.json has %u",

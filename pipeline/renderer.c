@@ -31,13 +31,15 @@ struct renderer {
 
 /* ---- checks ----------------------------------------------------------------------------------------------------- */
 
-static enum err check_size(const struct model *model, uint32_t width, uint32_t height, size_t count, struct error *error) {
+static enum err check_size(const struct model *model, uint32_t width, uint32_t height, size_t count,
+                           struct error *error) {
     uint32_t factor = model->shape.pixels_per_latent;
     if (width == 0 || height == 0 || width % factor != 0 || height % factor != 0) {
         return error_set(error, ERR_INVALID, "size: want multiples of %u, job has %ux%u", factor, width, height);
     }
     if (width > RENDER_SIDE_LIMIT || height > RENDER_SIDE_LIMIT) {
-        return error_set(error, ERR_LIMIT, "size: want at most %d a side, job has %ux%u", RENDER_SIDE_LIMIT, width, height);
+        return error_set(error, ERR_LIMIT, "size: want at most %d a side, job has %ux%u", RENDER_SIDE_LIMIT, width,
+                         height);
     }
     if (count < 1 || count > RENDER_BATCH_LIMIT) {
         return error_set(error, ERR_LIMIT, "batch: want 1..%d jobs, got %zu", RENDER_BATCH_LIMIT, count);
@@ -56,11 +58,11 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
         if (job->width != jobs[0].width || job->height != jobs[0].height || job->steps != jobs[0].steps ||
             is_guided(job) != is_guided(&jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
             strcmp(job->schedule, jobs[0].schedule) != 0) {
-            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule and guided or not, jobs 1 and"
-                            " %zu differ", i + 1);
+            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule and guided or not, jobs 1"
+                            " and %zu differ", i + 1);
         } else if (job->clip_skip < 1 || job->clip_skip > model->text.config.layers) {
-            err = error_set(error, ERR_INVALID, "clip_skip: want 1..%u for this model, job has %u", model->text.config.layers,
-                            job->clip_skip);
+            err = error_set(error, ERR_INVALID, "clip_skip: want 1..%u for this model, job has %u",
+                            model->text.config.layers, job->clip_skip);
         } else if (!isfinite(job->cfg)) {
             err = error_set(error, ERR_INVALID, "cfg: want a finite number, job has %g", job->cfg);
         }
@@ -110,7 +112,8 @@ static uint64_t bytes_needed(const struct renderer *renderer, uint64_t buffers, 
  * have the scratch for it. */
 static enum err make_room(struct renderer *renderer, uint64_t buffers, uint64_t scratch, const char *what,
                           struct error *error) {
-    while (renderer->budget != 0 && renderer->run_count > 0 && bytes_needed(renderer, buffers, scratch) > renderer->budget) {
+    while (renderer->budget != 0 && renderer->run_count > 0 &&
+           bytes_needed(renderer, buffers, scratch) > renderer->budget) {
         forget_oldest_run(renderer);
     }
     uint64_t needed = bytes_needed(renderer, buffers, scratch);
@@ -281,14 +284,14 @@ static enum err decode(struct batch *batch, const struct render_watch *watch, st
 }
 
 /* Picture `place` of a decoding, or that it has none. */
-static struct render_output take_output(const struct decoding *decoding, uint32_t place, uint32_t width, uint32_t height) {
+static struct render_output take_output(const struct decoding *decoding, uint32_t place, uint32_t width,
+                                        uint32_t height) {
     struct render_output output = { .width = width, .height = height };
     size_t size = (size_t)width * height * 3;
     int32_t bad = 0;
     buffer_download(decoding->bad, place * sizeof bad, &bad, sizeof bad);
     if (bad != 0) {
-        output.error.code = error_set(&output.error, ERR_NUMERIC, "U-Net or VAE output holds %d values that are not finite",
-                                      bad);
+        (void)error_set(&output.error, ERR_NUMERIC, "U-Net or VAE output holds %d values that are not finite", bad);
         return output;
     }
     output.rgb = memory_get(size);
@@ -350,7 +353,8 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
     struct trace trace = { 0 };
     struct batch batch = { .jobs = jobs, .count = count, .trace = trace_path == NULL ? NULL : &trace };
     if (count == 0 || (trace_path != NULL && count != 1)) {
-        return error_set(error, ERR_INVALID, "batch: want %s, got %zu jobs", count == 0 ? "a job" : "one job for a trace", count);
+        return error_set(error, ERR_INVALID, "batch: want %s, got %zu jobs", count == 0 ? "a job" : "one job for a trace",
+                         count);
     }
     enum err err = check_jobs(renderer->model, jobs, count, error);
     if (err == ERR_OK) {

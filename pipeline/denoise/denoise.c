@@ -11,7 +11,8 @@
 
 /* ---- the story -------------------------------------------------------------------------------------------------- */
 
-static struct program *record_step(const struct denoiser *d, const struct unet *unet, const struct cross_memory *memory) {
+static struct program *record_step(const struct denoiser *d, const struct unet *unet,
+                                   const struct cross_memory *memory) {
     struct program *p = program_create(d->backend);
     uint32_t copies = d->guided ? 2 : 1;
     uint32_t n = d->count, h = d->height, w = d->width, c = d->channels;
@@ -23,9 +24,12 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 1);
     struct tensor slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1);
 
-    struct tensor seen = op_latent_input(p, latents, table, counter, copies);                    /* look at the noise ... */
-    struct tensor believed = unet_record(p, unet, seen, table, counter, memory, slots);          /* ... with the prompt in mind, */
-    op_update(p, latents, believed, guidance, history, noise, table, counter);                   /* and push it toward what was seen */
+    /* look at the noise ... */
+    struct tensor seen = op_latent_input(p, latents, table, counter, copies);
+    /* ... with the prompt in mind, ... */
+    struct tensor believed = unet_record(p, unet, seen, table, counter, memory, slots);
+    /* ... and push it a little toward what was seen */
+    op_update(p, latents, believed, guidance, history, noise, table, counter);
     program_finish(p);
     return p;
 }

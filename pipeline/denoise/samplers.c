@@ -53,10 +53,9 @@ static struct step_row euler_row(const struct noise_level *level, double to, enu
 
 /* Ancestral: down below the next level, and up to it again with fresh noise. */
 static struct step_row euler_a_row(const struct noise_level *level, enum prediction prediction) {
-    double from = level->sigma * level->sigma, to = level->next * level->next;
-    double up = to * (from - to) / from; /* a variance */
-    struct step_row row = euler_row(level, sqrt(to - up), prediction);
-    row.noise = (float)sqrt(up);
+    double ratio = level->next / level->sigma; /* up^2 + down^2 == next^2 */
+    struct step_row row = euler_row(level, level->next * ratio, prediction);
+    row.noise = (float)(level->next * sqrt(1.0 - ratio * ratio));
     return row;
 }
 

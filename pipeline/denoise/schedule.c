@@ -35,6 +35,18 @@ static void fill_alphas(double *alphas, uint32_t count, double beta_start, doubl
     }
 }
 
+/* Every level must be a different one, none of them without noise or without picture. */
+static enum err check_alphas(const double *alphas, uint32_t count, struct error *error) {
+    for (uint32_t i = 0; i < count; i++) {
+        double before = i == 0 ? 1.0 : alphas[i - 1];
+        if (!(alphas[i] > 0.0 && alphas[i] < before)) {
+            return error_set(error, ERR_INVALID, "scheduler: beta_start and beta_end: want alphas that fall from below 1 to"
+                             " above 0, at timestep %u they give %g after %g", i, alphas[i], before);
+        }
+    }
+    return ERR_OK;
+}
+
 static enum prediction read_prediction(struct config *config) {
     const char *name = config_text(config, "prediction_type", "epsilon");
     if (strcmp(name, "v_prediction") == 0) {
@@ -81,6 +93,11 @@ enum err process_read(struct process *process, const json_t *scheduler_config, s
     }
     read.alphas_cumprod = memory_get_array(read.train_steps, sizeof *read.alphas_cumprod);
     fill_alphas(read.alphas_cumprod, read.train_steps, beta_start, beta_end, scaled);
+    err = check_alphas(read.alphas_cumprod, read.train_steps, error);
+    if (err != ERR_OK) {
+        process_release(&read);
+        return err;
+    }
     *process = read;
     return ERR_OK;
 }
@@ -113,9 +130,14 @@ static double sigma_log_linear(const struct process *process, double timestep) {
 
 /* Its inverse, clamped to the table. */
 static double timestep_of(const struct process *process, double sigma) {
-    uint32_t low = 0;
-    while (low + 2 < process->train_steps && sigma_at(process, low + 1) <= sigma) {
-        low++;
+    uint32_t low = 0, high = process->train_steps - 1;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (sigma_at(process, middle) <= sigma) {
+            low = middle;
+        } else {
+            high = middle;
+        }
     }
     double from = log(sigma_at(process, low)), to = log(sigma_at(process, low + 1));
     double share = (log(sigma) - from) / (to - from);
@@ -290,8 +312,8 @@ static enum err find_spacing(enum spacing *spacing, enum method method, const ch
 
 static enum err check_draft(const struct draft *draft, struct error *error) {
     if (draft->count == 0) {
-        return error_set(error, ERR_INVALID, "steps: want at least 2 for DDIM with schedule ddim, which makes one evaluation"
-                         " less, job has %u", draft->steps);
+        return error_set(error, ERR_INVALID, "steps: want at least 2 for DDIM with schedule ddim, which makes one"
+                         " evaluation less, job has %u", draft->steps);
     }
     for (uint32_t i = 0; i < draft->count; i++) {
         const struct noise_level *level = &draft->levels[i];

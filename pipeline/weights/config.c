@@ -24,7 +24,7 @@ static void refuse(struct config *config, enum err code, const char *key, const 
     if (config->error.code != ERR_OK) {
         return;
     }
-    char *text = value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text = value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
     (void)error_set(&config->error, code, "%s: %s: want %s, config.json has %.120s", config->what, key, want,
                     text != NULL ? text : "no such field");
     free(text);
@@ -167,6 +167,11 @@ void config_skip(struct config *config, const char *const *keys) {
 enum err config_finish(struct config *config, struct error *error) {
     const char *key;
     json_t *value;
+    if (!json_is_object(config->object)) {
+        json_decref(config->known);
+        return error_set(error, ERR_INVALID, "%s: want a JSON object as config, file has another kind of value",
+                         config->what);
+    }
     json_object_foreach((json_t *)config->object, key, value) {
         bool in_use = !json_is_null(value) && !json_is_false(value);
         if (key[0] != '_' && in_use && json_object_get(config->known, key) == NULL) {

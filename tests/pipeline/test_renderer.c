@@ -1,0 +1,261 @@
+/* test_renderer.c - bad jobs, budgets, cancelling, broken models: what a renderer refuses, and how it says so. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "pipeline/pipeline.h"
+
+static struct device *device;
+static struct model *model;
+
+static void ok(enum err err, const struct error *error) {
+    if (err != ERR_OK) {
+        fail_msg("%s", error->message);
+    }
+}
+
+static char *tiny(void) {
+    return text_format("%s/tests/golden/models/tiny-a", SOURCE_DIR);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    struct error error;
+    char *folder = tiny();
+    ok(device_open(&device, "cpu", 2, &error), &error);
+    ok(model_load(&model, device, folder, &error), &error);
+    free(folder);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    model_destroy(model);
+    device_close(device);
+    return 0;
+}
+
+static struct render_job job_of(uint64_t seed) {
+    return (struct render_job){ .prompt = "a frog", .negative = "", .seed = seed, .width = 40, .height = 24, .steps = 3,
+                                .cfg = 4.0, .sampler = "Euler", .schedule = "karras", .clip_skip = 1 };
+}
+
+static struct renderer *renderer_of(uint64_t budget) {
+    struct renderer *renderer;
+    struct error error;
+    ok(renderer_create(&renderer, model, budget, &error), &error);
+    return renderer;
+}
+
+static void refuse(const struct render_job *jobs, size_t count, enum err code, const char *sentence) {
+    struct renderer *renderer = renderer_of(0);
+    struct render_output outputs[2];
+    struct error error = { 0 };
+    memset(outputs, 0x5a, sizeof outputs);
+    assert_int_equal(renderer_render(renderer, jobs, count, NULL, NULL, outputs, &error), code);
+    assert_string_equal(error.message, sentence);
+    assert_int_equal(((uint8_t *)outputs)[0], 0x5a); /* untouched */
+    renderer_destroy(renderer);
+}
+
+static void test_shape(void **state) {
+    (void)state;
+    const struct model_shape *shape = model_shape(model);
+    assert_string_equal(shape->family, "sd1");
+    assert_int_equal(shape->pixels_per_latent, 4);
+    assert_int_equal(shape->latent_channels, 4);
+    assert_int_equal(shape->tokens, 77);
+    assert_int_equal(shape->condition_width, 40);
+    assert_true(shape->parameters > 100000 && shape->weight_bytes >= 4 * shape->parameters);
+}
+
+static void test_bad_jobs(void **state) {
+    (void)state;
+    struct render_job job = job_of(0);
+    job.width = 42;
+    refuse(&job, 1, ERR_INVALID, "size: want multiples of 4, job has 42x24");
+    job.width = 20000;
+    refuse(&job, 1, ERR_LIMIT, "size: want at most 16384 a side, job has 20000x24");
+    job = job_of(0);
+    job.clip_skip = 4;
+    refuse(&job, 1, ERR_INVALID, "clip_skip: want 1..3 for this model, job has 4");
+    job = job_of(0);
+    job.cfg = INFINITY;
+    refuse(&job, 1, ERR_INVALID, "cfg: want a finite number, job has inf");
+    struct render_job two[2] = { job_of(0), job_of(1) };
+    two[1].steps = 4;
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule and guided or not, jobs 1 and 2 differ");
+    two[1] = job_of(1);
+    two[1].cfg = 1.0;
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule and guided or not, jobs 1 and 2 differ");
+    refuse(two, 0, ERR_INVALID, "batch: want a job, got 0 jobs");
+}
+
+static void test_budget(void **state) {
+    (void)state;
+    uint64_t one, many;
+    struct error error = { 0 };
+    ok(render_memory(&one, model, 40, 24, 1, &error), &error);
+    ok(render_memory(&many, model, 40, 24, 8, &error), &error);
+    assert_true(many > one);
+    struct renderer *renderer = renderer_of(one);
+    struct render_job jobs[8];
+    struct render_output outputs[8] = { 0 };
+    for (uint64_t i = 0; i < 8; i++) {
+        jobs[i] = job_of(i);
+    }
+    assert_int_equal(renderer_render(renderer, jobs, 8, NULL, NULL, outputs, &error), ERR_MEMORY);
+    assert_non_null(strstr(error.message, "memory: want at most the budget of "));
+    assert_non_null(strstr(error.message, " bytes, a batch of 8 at 40x24 needs "));
+    /* one kind of batch after the other fits into the budget of the largest */
+    for (uint32_t width = 20; width <= 40; width += 4) {
+        jobs[0].width = width;
+        ok(renderer_render(renderer, jobs, 1, NULL, NULL, outputs, &error), &error);
+        render_output_release(&outputs[0]);
+    }
+    renderer_destroy(renderer);
+    assert_int_equal(renderer_create(&renderer, model, 1000, &error), ERR_MEMORY);
+}
+
+struct stop {
+    enum render_phase phase;
+    uint32_t step, calls;
+};
+
+static bool stop_at(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    struct stop *stop = context;
+    assert_int_equal(steps, 3);
+    stop->calls++;
+    return !(phase == stop->phase && step == stop->step);
+}
+
+static void test_cancel(void **state) {
+    (void)state;
+    struct renderer *renderer = renderer_of(0);
+    struct render_job job = job_of(0);
+    struct render_output output = { 0 };
+    struct stop stops[] = { { RENDER_TEXT, 0, 0 }, { RENDER_STEP, 2, 0 }, { RENDER_DECODE, 3, 0 }, { RENDER_STEP, 9, 0 } };
+    const uint32_t calls[] = { 1, 3, 5, 5 };
+    for (size_t i = 0; i < 4; i++) {
+        struct error error = { 0 };
+        struct render_watch watch = { stop_at, &stops[i] };
+        enum err err = renderer_render(renderer, &job, 1, &watch, NULL, &output, &error);
+        assert_int_equal(err, i < 3 ? ERR_CANCELLED : ERR_OK);
+        assert_int_equal(stops[i].calls, calls[i]);
+    }
+    render_output_release(&output);
+    renderer_destroy(renderer);
+}
+
+/* Guidance so large that numbers overflow: an error of that picture alone. */
+static void test_not_finite(void **state) {
+    (void)state;
+    struct renderer *renderer = renderer_of(0);
+    struct render_job jobs[3] = { job_of(0), job_of(1), job_of(2) };
+    struct render_output batch[3] = { 0 }, alone = { 0 };
+    struct error error;
+    jobs[1].cfg = 1e38;
+    ok(renderer_render(renderer, jobs, 3, NULL, NULL, batch, &error), &error);
+    assert_int_equal(batch[1].error.code, ERR_NUMERIC);
+    assert_null(batch[1].rgb);
+    assert_non_null(strstr(batch[1].error.message, "U-Net or VAE output holds "));
+    assert_int_equal(batch[0].error.code, ERR_OK);
+    ok(renderer_render(renderer, &jobs[2], 1, NULL, NULL, &alone, &error), &error);
+    assert_memory_equal(batch[2].rgb, alone.rgb, 40 * 24 * 3);
+    for (size_t i = 0; i < 3; i++) {
+        render_output_release(&batch[i]);
+    }
+    render_output_release(&alone);
+    renderer_destroy(renderer);
+}
+
+/* A copy of the tiny model by links, with `file` replaced by `text` (NULL: left out). */
+static char *broken_model(const char *file, const char *text) {
+    static const char *const FILES[] = {
+        "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model.safetensors",
+        "tokenizer/merges.txt", "tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.safetensors" };
+    static const char *const FOLDERS[] = { "scheduler", "text_encoder", "tokenizer", "unet", "vae" };
+    struct error error;
+    char *folder = text_format("%s/broken-model", BINARY_DIR), *source = tiny();
+    for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
+        char *path = path_join(folder, FOLDERS[i]);
+        ok(folder_create(path, &error), &error);
+        free(path);
+    }
+    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+        char *from = path_join(source, FILES[i]), *to = path_join(folder, FILES[i]);
+        unlink(to);
+        if (strcmp(file, FILES[i]) != 0) {
+            assert_int_equal(symlink(from, to), 0);
+        } else if (text != NULL) {
+            ok(file_write(to, text, strlen(text), &error), &error);
+        }
+        free(from);
+        free(to);
+    }
+    free(source);
+    return folder;
+}
+
+static void refuse_model(const char *file, const char *text, enum err code, const char *part) {
+    struct error error = { 0 };
+    struct model *loaded;
+    char *folder = broken_model(file, text);
+    assert_int_equal(model_load(&loaded, device, folder, &error), code);
+    if (strstr(error.message, part) == NULL) {
+        fail_msg("want \"%s\" in \"%s\"", part, error.message);
+    }
+    free(folder);
+}
+
+/* The tiny U-Net's config with `from` replaced by `to`. */
+static void refuse_unet(const char *from, const char *to, enum err code, const char *part) {
+    struct error error;
+    struct bytes text = BYTES_INIT, changed = BYTES_INIT;
+    char *folder = tiny(), *path = path_join(folder, "unet/config.json");
+    ok(file_read(&text, path, 1 << 20, &error), &error);
+    const char *place = strstr(bytes_text(&text), from);
+    assert_non_null(place);
+    bytes_add(&changed, text.data, (size_t)(place - bytes_text(&text)));
+    bytes_add_text(&changed, to);
+    bytes_add_text(&changed, place + strlen(from));
+    refuse_model("unet/config.json", bytes_text(&changed), code, part);
+    bytes_release(&text);
+    bytes_release(&changed);
+    free(folder);
+    free(path);
+}
+
+static void test_broken_models(void **state) {
+    (void)state;
+    refuse_model("model_index.json", NULL, ERR_NOT_FOUND, "model_index.json");
+    refuse_model("model_index.json", "{\"_class_name\":\"StableDiffusionXLPipeline\"}", ERR_UNSUPPORTED,
+                 "_class_name: want StableDiffusionPipeline, file has StableDiffusionXLPipeline");
+    refuse_model("unet/diffusion_pytorch_model.safetensors", NULL, ERR_NOT_FOUND, "unet");
+    refuse_model("vae/diffusion_pytorch_model.safetensors", "short", ERR_CORRUPT, "vae");
+    refuse_unet("\"use_linear_projection\": false", "\"use_linear_projection\": true", ERR_CORRUPT,
+                "unet: down_blocks.0.attentions.0.proj_in.weight: want [16,16], file has [16,16,1,1]");
+    refuse_unet("\"layers_per_block\": 2", "\"layers_per_block\": 1", ERR_CORRUPT, "unet: ");
+    refuse_unet("\"cross_attention_dim\": 40", "\"cross_attention_dim\": 48", ERR_CORRUPT,
+                "attn2.to_k.weight: want [16,48], file has [16,40]");
+    refuse_unet("\"in_channels\": 4", "\"in_channels\": 9", ERR_UNSUPPORTED, "no inpainting");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
