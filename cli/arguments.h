@@ -44,10 +44,5 @@ struct farm_flags {
     const char *coordinator;
     const char *store;
 };
-#define FARM_FLAGS(where)                                                                                              \
-    { "coordinator", 'c', "ADDR", "the farm: ipc://PATH or tcp://HOST:PORT (SEEDFARM_COORDINATOR)",                      \
-      &(where).coordinator, NULL, NULL },                                                                              \
-    { "store", 's', "DIR", "a store no farm is running on, such as `seedfarm run` leaves behind", &(where).store, NULL,  \
-      NULL }
 
 #endif

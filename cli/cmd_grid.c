@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "cli/call.h"
 #include "cli/commands.h"
 #include "cli/gallery.h"
 #include "cli/output.h"
@@ -209,43 +210,41 @@ static enum err write_sheet(const char *path, const struct picture *picture, str
     return err;
 }
 
+static enum err report(const char *path, const struct picture *sheet, bool json, struct error *error) {
+    if (json)
+        return output_json(json_pack("{s:s, s:I, s:I}", "file", path, "width", (json_int_t)sheet->width, "height",
+                                     (json_int_t)sheet->height),
+                           error);
+    printf("%s: %ux%u\n", path, sheet->width, sheet->height);
+    return output_flush(error);
+}
+
 static enum err grid_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
     const char *out = NULL;
     uint32_t columns = 0, cell_side = CELL_SIDE;
-    const struct flag table[] = {
-        FARM_FLAGS(where),
+    const struct flag own[] = {
         { "output", 'o', "SHEET.png", "the sheet's file", &out, NULL, NULL },
         { "columns", 0, "N", "cells a line before the innermost axis wraps (0: what looks best)", NULL, &columns, NULL },
         { "cell", 0, "PIXELS", "longest side of a cell (256)", NULL, &cell_side, NULL },
     };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct farm farm = { 0 };
     struct picture sheet = { 0 };
-    char *sweep = NULL;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
+    struct call call;
+    enum err err = call_parse(&call, 1, 1, own, sizeof own / sizeof *own, argc, argv, self, error);
     (void)status;
-    if (err || help)
+    if (err || call.help)
         return err;
     if (!out)
         return error_set(error, ERR_INVALID, "grid: want -o SHEET.png");
     if (cell_side < 8 || cell_side > 4096)
         return error_set(error, ERR_INVALID, "--cell: want 8..4096 pixels, got %u", cell_side);
-    if ((err = farm_sweep_word(&sweep, words[0], error)))
-        return err;
-    if (!(err = farm_open(&farm, &where, error)))
-        err = make_sheet(&sheet, &farm, sweep, columns, cell_side, error);
-    farm_close(&farm);
+    if (!(err = call_open(&call, error)))
+        err = make_sheet(&sheet, &call.farm, call.sweep, columns, cell_side, error);
+    call_end(&call);
     if (!err)
         err = write_sheet(out, &sheet, error);
-    if (!err) {
-        printf("%s: %ux%u\n", out, sheet.width, sheet.height);
-        err = output_flush(error);
-    }
+    if (!err)
+        err = report(out, &sheet, call.json, error);
     picture_release(&sheet);
-    free(sweep);
     return err;
 }
 

@@ -1,11 +1,10 @@
 /* cmd_list.c - `seedfarm list`: the jobs of a sweep. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "cli/call.h"
 #include "cli/commands.h"
-#include "cli/farm.h"
 #include "cli/gallery.h"
 #include "cli/output.h"
 
@@ -49,41 +48,32 @@ static enum err parse_state(enum job_state *state, const char *text, struct erro
 }
 
 static enum err list(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
     struct listing listing = { 0 };
     const char *state_word = NULL;
     uint32_t from = 0, limit = UINT32_MAX;
-    const struct flag table[] = {
-        FARM_FLAGS(where),
+    const struct flag own[] = {
         { "state", 0, "STATE", "only waiting, running, done, failed, cancelled or excluded ones", &state_word, NULL, NULL },
         { "from", 0, "INDEX", "the first index (0)", NULL, &from, NULL },
         { "limit", 'n', "N", "at most so many", NULL, &limit, NULL },
-        { "json", 0, NULL, "a JSON object a line", NULL, NULL, &listing.json },
     };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct farm farm = { 0 };
     enum job_state state;
-    char *sweep = NULL;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
+    struct call call;
+    enum err err = call_parse(&call, 1, 1, own, sizeof own / sizeof *own, argc, argv, self, error);
     (void)status;
-    if (err || help)
+    if (err || call.help)
         return err;
     if ((err = parse_state(&state, state_word, error)))
         return err;
-    if ((err = farm_sweep_word(&sweep, words[0], error)))
-        return err;
     listing.left = limit;
-    if (!(err = farm_open(&farm, &where, error))) {
-        err = gallery_each(&farm, sweep, from, state, print_job, &listing, error);
+    listing.json = call.json;
+    if (!(err = call_open(&call, error))) {
+        err = gallery_each(&call.farm, call.sweep, from, state, print_job, &listing, error);
         if (err == ERR_CANCELLED) /* the limit was reached */
             err = ERR_OK;
         if (!err)
             err = output_flush(error);
     }
-    farm_close(&farm);
-    free(sweep);
+    call_end(&call);
     return err;
 }
 

@@ -1,31 +1,17 @@
 /* cmd_status.c - `seedfarm status` and `workers`. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/clock.h"
+#include "cli/call.h"
 #include "cli/commands.h"
-#include "cli/farm.h"
 #include "cli/output.h"
 #include "cli/watching.h"
-
-static json_t *sweep_json(const struct sweep_status *s) {
-    char id[DIGEST_HEX_SIZE];
-    digest_hex(&s->id, id);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s}", "sweep", id, "name",
-                     s->name, "user", s->user, "state", sweep_state_name(s->state), "places", (json_int_t)s->places, "jobs",
-                     (json_int_t)s->jobs, "done", (json_int_t)s->done, "failed", (json_int_t)s->failed, "running",
-                     (json_int_t)s->running, "waiting", (json_int_t)s->waiting, "rendered", (json_int_t)s->rendered,
-                     "jobs_per_second", s->jobs_per_second, "eta_ms", (json_int_t)s->eta_ms, "submitted_unix_ms",
-                     (json_int_t)s->submitted_unix_ms, "finished_unix_ms", (json_int_t)s->finished_unix_ms, "last_error",
-                     s->last_error);
-}
 
 static enum err print_sweeps(const struct message_status_report *report, bool json, struct error *error) {
     if (json) {
         json_t *list = json_array();
         for (size_t i = 0; i < report->count; i++)
-            json_array_append_new(list, sweep_json(&report->sweeps[i]));
+            json_array_append_new(list, watch_json(&report->sweeps[i]));
         return output_json(json_pack("{s:o, s:I, s:I}", "sweeps", list, "store_free_bytes",
                                      (json_int_t)(report->store_free_bytes > INT64_MAX ? INT64_MAX : report->store_free_bytes),
                                      "workers", (json_int_t)report->workers),
@@ -47,31 +33,21 @@ static enum err print_sweeps(const struct message_status_report *report, bool js
 }
 
 static enum err status_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
-    bool json = false;
-    const struct flag table[] = { FARM_FLAGS(where), { "json", 0, NULL, "the answer as JSON", NULL, NULL, &json } };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct farm farm = { 0 };
+    struct call call;
     struct message answer;
-    char *sweep = NULL;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 0, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
+    enum err err = call_parse(&call, 0, 1, NULL, 0, argc, argv, self, error);
     (void)status;
-    if (err || help)
+    if (err || call.help)
         return err;
-    if ((err = farm_sweep_word(&sweep, count ? words[0] : "", error)))
-        return err;
-    if ((err = farm_open(&farm, &where, error)))
+    if ((err = call_open(&call, error)))
         goto done;
-    struct message question = { .type = MESSAGE_STATUS, .sweep_ref = { .sweep = sweep } };
-    if ((err = farm_ask(&answer, &farm, &question, MESSAGE_STATUS_REPORT, error)))
+    struct message question = { .type = MESSAGE_STATUS, .sweep_ref = { .sweep = call.sweep } };
+    if ((err = farm_ask(&answer, &call.farm, &question, MESSAGE_STATUS_REPORT, error)))
         goto done;
-    err = print_sweeps(&answer.status_report, json, error);
+    err = print_sweeps(&answer.status_report, call.json, error);
     message_release(&answer);
 done:
-    farm_close(&farm);
-    free(sweep);
+    call_end(&call);
     return err;
 }
 
@@ -106,26 +82,20 @@ static enum err print_workers(const struct message_workers_report *report, bool 
 }
 
 static enum err workers_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
-    bool json = false;
-    const struct flag table[] = { FARM_FLAGS(where), { "json", 0, NULL, "the answer as JSON", NULL, NULL, &json } };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct farm farm = { 0 };
-    struct message answer;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 0, 0, table, sizeof table / sizeof *table, argc, argv, self, error);
+    struct message answer, question = { .type = MESSAGE_WORKERS };
+    struct call call;
+    enum err err = call_parse(&call, 0, 0, NULL, 0, argc, argv, self, error);
     (void)status;
-    if (err || help)
+    if (err || call.help)
         return err;
-    if ((err = farm_open(&farm, &where, error)))
-        return err;
-    struct message question = { .type = MESSAGE_WORKERS };
-    if (!(err = farm_ask(&answer, &farm, &question, MESSAGE_WORKERS_REPORT, error))) {
-        err = print_workers(&answer.workers_report, json, error);
-        message_release(&answer);
-    }
-    farm_close(&farm);
+    if ((err = call_open(&call, error)))
+        goto done;
+    if ((err = farm_ask(&answer, &call.farm, &question, MESSAGE_WORKERS_REPORT, error)))
+        goto done;
+    err = print_workers(&answer.workers_report, call.json, error);
+    message_release(&answer);
+done:
+    call_end(&call);
     return err;
 }
 

@@ -1,26 +1,28 @@
 /* cmd_submit.c - `seedfarm submit`, `watch` and `cancel`: a sweep on a running farm. */
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "cli/call.h"
 #include "cli/commands.h"
-#include "cli/farm.h"
 #include "cli/output.h"
 #include "cli/submission.h"
 #include "cli/watching.h"
 
 enum { PATIENCE_MS = 3600000 };
 
-static enum err watch_to_end(struct farm *farm, const char *sweep, int *status, struct error *error) {
+static enum err watch_to_end(struct farm *farm, const char *sweep, bool json, int *status, struct error *error) {
     struct message final = { 0 };
     enum err err = watch_sweep(&final, farm, sweep, NULL, PATIENCE_MS, error);
     if (err)
         return err;
     const struct sweep_status *ended = &final.status_report.sweeps[0];
-    fprintf(stderr, "%s: %s, %llu of %llu done, %llu failed\n", output_safe(ended->name), sweep_state_name(ended->state),
-            (unsigned long long)ended->done, (unsigned long long)ended->jobs, (unsigned long long)ended->failed);
     *status = ended->failed || ended->state == SWEEP_CANCELLED ? 1 : 0;
+    if (json)
+        err = output_json(watch_json(ended), error);
+    else
+        fprintf(stderr, "%s: %s, %llu of %llu done, %llu failed\n", output_safe(ended->name), sweep_state_name(ended->state),
+                (unsigned long long)ended->done, (unsigned long long)ended->jobs, (unsigned long long)ended->failed);
     message_release(&final);
-    return ERR_OK;
+    return err;
 }
 
 static enum err print_submission(const struct submission *submission, const char *name, bool json, struct error *error) {
@@ -37,90 +39,64 @@ static enum err print_submission(const struct submission *submission, const char
 }
 
 static enum err submit(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
-    bool wait = false, json = false;
-    const struct flag table[] = {
-        FARM_FLAGS(where),
-        { "wait", 0, NULL, "stay until the sweep has ended, with a bar", NULL, NULL, &wait },
-        { "json", 0, NULL, "the answer as JSON", NULL, NULL, &json },
-    };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct sweep_file file;
-    struct farm farm = { 0 };
+    bool wait = false;
+    const struct flag own[] = { { "wait", 0, NULL, "stay until the sweep has ended, with a bar", NULL, NULL, &wait } };
+    char id[DIGEST_HEX_SIZE];
     struct submission submission;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
-    if (err || help)
+    struct sweep_file file;
+    struct call call;
+    enum err err = call_parse(&call, 1, 1, own, 1, argc, argv, self, error);
+    if (err || call.help)
         return err;
-    if ((err = submission_read(&file, words[0], error)))
+    if ((err = submission_read(&file, call.words[0], error)))
         return err;
-    if ((err = farm_open(&farm, &where, error)))
+    if ((err = farm_open(&call.farm, &call.where, error)))
         goto done;
-    if ((err = submission_send(&submission, &farm, &file, error)))
+    if ((err = submission_send(&submission, &call.farm, &file, error)))
         goto done;
-    if ((err = print_submission(&submission, file.name, json, error)))
+    if ((err = print_submission(&submission, file.name, call.json, error)))
         goto done;
-    if (wait) {
-        char id[DIGEST_HEX_SIZE];
-        digest_hex(&submission.sweep, id);
-        err = watch_to_end(&farm, id, status, error);
-    }
+    digest_hex(&submission.sweep, id);
+    if (wait)
+        err = watch_to_end(&call.farm, id, false, status, error);
 done:
-    farm_close(&farm);
+    call_end(&call);
     sweep_file_release(&file);
     return err;
 }
 
 static enum err watch(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
-    const struct flag table[] = { FARM_FLAGS(where) };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct farm farm = { 0 };
-    char *sweep = NULL;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
-    if (err || help)
+    struct call call;
+    enum err err = call_parse(&call, 1, 1, NULL, 0, argc, argv, self, error);
+    if (err || call.help)
         return err;
-    if ((err = farm_sweep_word(&sweep, words[0], error)))
-        return err;
-    if (!(err = farm_open(&farm, &where, error)))
-        err = watch_to_end(&farm, sweep, status, error);
-    farm_close(&farm);
-    free(sweep);
+    if (!(err = call_open(&call, error)))
+        err = watch_to_end(&call.farm, call.sweep, call.json, status, error);
+    call_end(&call);
     return err;
 }
 
 static enum err cancel(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct farm_flags where = { 0 };
-    bool json = false;
-    const struct flag table[] = { FARM_FLAGS(where), { "json", 0, NULL, "the answer as JSON", NULL, NULL, &json } };
-    const char *words[ARGUMENTS_POSITIONALS_LIMIT];
-    struct farm farm = { 0 };
-    char *sweep = NULL;
-    size_t count;
-    bool help;
-    enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
-    (void)status;
-    if (err || help)
-        return err;
-    if ((err = farm_sweep_word(&sweep, words[0], error)))
-        return err;
-    if ((err = farm_open(&farm, &where, error)))
-        goto done;
+    struct call call;
     struct message answer;
-    struct message question = { .type = MESSAGE_CANCEL, .sweep_ref = { .sweep = sweep } };
-    if ((err = farm_ask(&answer, &farm, &question, MESSAGE_DONE, error)))
+    enum err err = call_parse(&call, 1, 1, NULL, 0, argc, argv, self, error);
+    (void)status;
+    if (err || call.help)
+        return err;
+    if ((err = call_open(&call, error)))
+        goto done;
+    struct message question = { .type = MESSAGE_CANCEL, .sweep_ref = { .sweep = call.sweep } };
+    if ((err = farm_ask(&answer, &call.farm, &question, MESSAGE_DONE, error)))
         goto done;
     message_release(&answer);
-    if (json)
-        err = output_json(json_pack("{s:s, s:b}", "sweep", sweep, "cancelled", 1), error);
-    else
-        printf("%s is cancelled; what was done stays\n", output_safe(sweep));
+    if (call.json) {
+        err = output_json(json_pack("{s:s, s:b}", "sweep", call.sweep, "cancelled", 1), error);
+    } else {
+        printf("%s is cancelled; what was done stays\n", output_safe(call.sweep));
+        err = output_flush(error);
+    }
 done:
-    farm_close(&farm);
-    free(sweep);
+    call_end(&call);
     return err;
 }
 

@@ -26,6 +26,18 @@ void watch_rate(char out[96], const struct sweep_status *status) {
         snprintf(out, 96, "%.3g/s%s%s%s", status->jobs_per_second, *left ? ", " : "", left, *left ? " left" : "");
 }
 
+json_t *watch_json(const struct sweep_status *s) {
+    char id[DIGEST_HEX_SIZE];
+    digest_hex(&s->id, id);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s}", "sweep", id, "name",
+                     s->name, "user", s->user, "state", sweep_state_name(s->state), "places", (json_int_t)s->places, "jobs",
+                     (json_int_t)s->jobs, "done", (json_int_t)s->done, "failed", (json_int_t)s->failed, "running",
+                     (json_int_t)s->running, "waiting", (json_int_t)s->waiting, "rendered", (json_int_t)s->rendered,
+                     "jobs_per_second", s->jobs_per_second, "eta_ms", (json_int_t)s->eta_ms, "submitted_unix_ms",
+                     (json_int_t)s->submitted_unix_ms, "finished_unix_ms", (json_int_t)s->finished_unix_ms, "last_error",
+                     s->last_error);
+}
+
 enum err watch_sweep(struct message *final, struct farm *farm, const char *sweep, struct local_farm *local,
                      uint64_t patience_ms, struct error *error) {
     struct sigaction action = { .sa_handler = ask_stop }, old_int, old_term;

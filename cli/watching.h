@@ -4,6 +4,8 @@
 #ifndef CLI_WATCHING_H
 #define CLI_WATCHING_H
 
+#include <jansson.h>
+
 #include "cli/farm.h"
 #include "proto/message.h"
 
@@ -17,5 +19,8 @@ MUST_USE enum err watch_sweep(struct message *final, struct farm *farm, const ch
 
 /* "3.1/s, 40 s left" */
 void watch_rate(char out[96], const struct sweep_status *status);
+
+/* Everything about a sweep's status; a new reference. */
+json_t *watch_json(const struct sweep_status *status);
 
 #endif

@@ -1,0 +1,35 @@
+/* call.c - what farm commands have in common. */
+#include "cli/call.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+enum err call_parse(struct call *call, size_t minimum, size_t maximum, const struct flag *own, size_t own_count, int argc,
+                    char **argv, const struct command *self, struct error *error) {
+    *call = (struct call){ 0 };
+    struct flag table[CALL_FLAGS_LIMIT] = {
+        { "coordinator", 'c', "ADDR", "the farm: ipc://PATH or tcp://HOST:PORT (SEEDFARM_COORDINATOR)",
+          &call->where.coordinator, NULL, NULL },
+        { "store", 's', "DIR", "a store no farm is running on, such as `seedfarm run` leaves behind", &call->where.store, NULL,
+          NULL },
+        { "json", 0, NULL, "the answer as JSON", NULL, NULL, &call->json },
+    };
+    assert(own_count + 3 <= CALL_FLAGS_LIMIT);
+    if (own_count)
+        memcpy(table + 3, own, own_count * sizeof *own);
+    return arguments_parse(&call->help, call->words, &call->count, minimum, maximum, table, own_count + 3, argc, argv, self,
+                           error);
+}
+
+enum err call_open(struct call *call, struct error *error) {
+    enum err err = farm_sweep_word(&call->sweep, call->count ? call->words[0] : "", error);
+    return err ? err : farm_open(&call->farm, &call->where, error);
+}
+
+void call_end(struct call *call) {
+    farm_close(&call->farm);
+    free(call->sweep);
+}
