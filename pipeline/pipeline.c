@@ -73,24 +73,34 @@ static enum err load_tokenizer(struct model *model, const char *folder, struct e
     return err;
 }
 
-static enum err load_networks(struct model *model, const char *folder, struct error *error) {
-    struct component *text = NULL, *unet = NULL, *vae = NULL;
-    enum err err = component_open(&text, folder, "text_encoder", error);
-    if (err != ERR_OK || (err = text_encoder_load(&model->text, text, model->backend, error)) != ERR_OK) {
-        goto done;
+/* A component's file is closed before the next is opened: its pages go. */
+static enum err load_text(struct model *model, const char *folder, struct error *error) {
+    struct component *component = NULL;
+    enum err err = component_open(&component, folder, "text_encoder", error);
+    if (err == ERR_OK) {
+        err = text_encoder_load(&model->text, component, model->backend, error);
     }
-    err = component_open(&unet, folder, "unet", error);
-    if (err != ERR_OK || (err = unet_load(&model->unet, unet, model->backend, error)) != ERR_OK) {
-        goto done;
+    component_close(component);
+    return err;
+}
+
+static enum err load_unet(struct model *model, const char *folder, struct error *error) {
+    struct component *component = NULL;
+    enum err err = component_open(&component, folder, "unet", error);
+    if (err == ERR_OK) {
+        err = unet_load(&model->unet, component, model->backend, error);
     }
-    err = component_open(&vae, folder, "vae", error);
-    if (err != ERR_OK || (err = vae_load(&model->vae, vae, model->backend, error)) != ERR_OK) {
-        goto done;
+    component_close(component);
+    return err;
+}
+
+static enum err load_vae(struct model *model, const char *folder, struct error *error) {
+    struct component *component = NULL;
+    enum err err = component_open(&component, folder, "vae", error);
+    if (err == ERR_OK) {
+        err = vae_load(&model->vae, component, model->backend, error);
     }
-done:
-    component_close(text);
-    component_close(unet);
-    component_close(vae);
+    component_close(component);
     return err;
 }
 
@@ -135,17 +145,13 @@ static struct model_shape shape_of(const struct model *model) {
 }
 
 enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error) {
+    static enum err (*const PARTS[])(struct model *, const char *, struct error *) = { load_tokenizer, load_process, load_text,
+                                                                                      load_unet, load_vae };
     struct model *loaded = memory_get(sizeof *loaded);
     loaded->backend = device->backend;
     enum err err = check_family(folder, error);
-    if (err == ERR_OK) {
-        err = load_tokenizer(loaded, folder, error);
-    }
-    if (err == ERR_OK) {
-        err = load_process(loaded, folder, error);
-    }
-    if (err == ERR_OK) {
-        err = load_networks(loaded, folder, error);
+    for (size_t i = 0; err == ERR_OK && i < sizeof PARTS / sizeof *PARTS; i++) {
+        err = PARTS[i](loaded, folder, error);
     }
     if (err == ERR_OK) {
         err = check_together(loaded, error);

@@ -127,6 +127,24 @@ static void test_budget(void **state) {
     assert_int_equal(renderer_create(&renderer, model, 1000, &error), ERR_MEMORY);
 }
 
+/* One latent, and a strip of them: levels of a single place. */
+static void test_smallest(void **state) {
+    (void)state;
+    struct renderer *renderer = renderer_of(0);
+    struct render_job job = job_of(0);
+    struct render_output output = { 0 };
+    struct error error;
+    for (int i = 0; i < 2; i++) {
+        job.width = i == 0 ? 4 : 100;
+        job.height = 4;
+        ok(renderer_render(renderer, &job, 1, NULL, NULL, &output, &error), &error);
+        assert_int_equal(output.error.code, ERR_OK);
+        assert_int_equal(output.width, job.width);
+        render_output_release(&output);
+    }
+    renderer_destroy(renderer);
+}
+
 struct stop {
     enum render_phase phase;
     uint32_t step, calls;
@@ -256,6 +274,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_budget),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),
+        cmocka_unit_test(test_smallest),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
