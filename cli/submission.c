@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "cli/output.h"
+#include "pipeline/pipeline.h"
 #include "proto/model.h"
 
 enum { ASK_AT_ONCE = 1000 };
@@ -154,6 +155,8 @@ enum err submission_read(struct sweep_file *file, const char *path, struct error
     for (uint32_t i = 0; i < file->model_count && !err; i++) {
         struct model_facts facts;
         err = model_facts_read(&facts, file->models[i], error);
+        if (!err)
+            err = model_check(file->models[i], error);
         if (!err)
             err = sweep_check_model(&file->sweep, &facts, error);
     }

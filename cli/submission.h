@@ -15,8 +15,8 @@ struct submission {
     bool known; /* the very same sweep was there already */
 };
 
-/* Everything that can be wrong with a sweep file is said before anything is stored: models found, sizes fit their factor,
- * job count within limits. Also warns on stderr of seeds that torch's CPU generator cannot tell apart. */
+/* Everything that can be wrong with a sweep file is said before anything is stored: models found, their files whole and of the
+ * right shapes (by the pipeline itself, which is what would refuse them later), sizes that fit, job count within limits. Also warns on stderr of seeds that torch's CPU generator cannot tell apart. */
 MUST_USE enum err submission_read(struct sweep_file *file, const char *path, struct error *error);
 
 /* Uploads tables, manifests and model files that are missing, then submits. */

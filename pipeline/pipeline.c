@@ -165,6 +165,17 @@ enum err model_load(struct model **model, struct device *device, const char *fol
     return ERR_OK;
 }
 
+enum err model_check(const char *folder, struct error *error) {
+    struct device checker = { .backend = backend_create_checker() };
+    struct model *model = NULL;
+    enum err err = model_load(&model, &checker, folder, error);
+    if (err == ERR_OK) {
+        model_destroy(model);
+    }
+    backend_destroy(checker.backend);
+    return err;
+}
+
 void model_destroy(struct model *model) {
     if (model == NULL) {
         return;

@@ -43,6 +43,8 @@ struct model_shape {
 /* A diffusers folder. Checks every parameter's shape against the configs before it returns. */
 MUST_USE enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error);
 void model_destroy(struct model *model);
+/* Whatever model_load would refuse, without preparing a weight: milliseconds, and no memory to speak of. */
+MUST_USE enum err model_check(const char *folder, struct error *error);
 const struct model_shape *model_shape(const struct model *model);
 
 /* ---- rendering -------------------------------------------------------------------------------------------------- */

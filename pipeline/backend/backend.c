@@ -229,6 +229,11 @@ enum err weight_create(struct weight **weight, struct backend *backend, enum wei
         return err;
     }
     whole.backend = backend;
+    if (backend->ops->weight_prepare == NULL) {
+        *weight = memory_get(sizeof **weight);
+        **weight = whole;
+        return ERR_OK;
+    }
     float *plain = malloc((size_t)whole.rows * whole.columns * sizeof *plain);
     if (plain == NULL) {
         return error_set(error, ERR_MEMORY, "weight of %u x %u: no memory to widen it", whole.rows, whole.columns);

@@ -32,6 +32,8 @@ struct program;
  * ERR_UNSUPPORTED and names what there is. */
 MUST_USE enum err backend_create(struct backend **backend, const char *device, uint32_t threads, struct error *error);
 void backend_destroy(struct backend *backend);
+/* A device on which models are only checked: weights are accepted by shape and not kept, no program can be run. */
+struct backend *backend_create_checker(void);
 
 /* The class within which bytes agree: "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic", "reference". */
 const char *backend_class(const struct backend *backend);

@@ -110,7 +110,7 @@ struct backend_ops {
     void (*download)(struct backend *backend, void *host, const void *data, size_t size);
     /* Fill data and bytes of `weight` from its parameter in plain form, f32 [rows,columns] in the file's order (not
      * kept). */
-    enum err (*weight_prepare)(struct weight *weight, const float *plain, struct error *error);
+    enum err (*weight_prepare)(struct weight *weight, const float *plain, struct error *error); /* NULL: keeps none */
     size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
     void (*run)(const struct program *program);
     void (*wait)(struct backend *backend);

@@ -61,6 +61,7 @@ class BadInputTest(farm.FarmTest):
         with open(weights, "wb") as file:
             file.write(whole[:-1000])
         self.refused(render, "diffusion_pytorch_model.safetensors", "truncated")
+        self.refused_sweep(GOOD + "model: broken\n", "diffusion_pytorch_model.safetensors", "truncated")
 
         size = struct.unpack("<Q", whole[:8])[0]
         header = json.loads(whole[8:8 + size])
