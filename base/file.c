@@ -70,7 +70,7 @@ static enum err write_beside(const char *path, const void *data, size_t size, bo
     enum err err = ERR_OK;
     int fd = open_draft(&draft, path);
     if (fd < 0) {
-        err = error_errno(error, "%s", draft);
+        err = error_errno(error, "%s", path);
         goto done;
     }
     err = write_all(fd, path, data, size, error);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "cli/commands.h"
@@ -89,6 +90,21 @@ static enum err report(const struct spec *spec, const struct rendered *rendered,
     return err;
 }
 
+/* Can a file be put there? Said before the work, not after it. */
+static enum err check_place(const char *flag, const char *path, struct error *error) {
+    char *folder = text_copy(path);
+    char *slash = strrchr(folder, '/');
+    enum err err = ERR_OK;
+    if (slash)
+        slash[slash == folder] = '\0'; /* "/x" lies in "/" */
+    if (access(slash ? folder : ".", W_OK | X_OK) != 0) {
+        err = error_errno(error, "%s %s: its folder cannot be written to", flag, path);
+        err = error->code = ERR_INVALID;
+    }
+    free(folder);
+    return err;
+}
+
 static enum err draw(const struct render_flags *flags, const struct spec *spec, const char *folder, struct error *error) {
     static const bool no_axis[FIELD_COUNT];
     struct studio studio = { 0 };
@@ -97,7 +113,11 @@ static enum err draw(const struct render_flags *flags, const struct spec *spec, 
     struct digest key = spec_key(spec);
     name_picture(&name, spec, &key, no_axis);
     const char *path = flags->out ? flags->out : bytes_text(&name);
-    enum err err = studio_open(&studio, flags->device, flags->threads, folder, error);
+    enum err err = check_place("-o", path, error);
+    if (!err && flags->trace)
+        err = check_place("--trace", flags->trace, error);
+    if (!err)
+        err = studio_open(&studio, flags->device, flags->threads, folder, error);
     if (err)
         goto done;
     if ((err = studio_render(&rendered, &studio, spec, flags->trace, error)))

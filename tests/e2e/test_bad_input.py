@@ -96,6 +96,8 @@ class BadInputTest(farm.FarmTest):
         self.refused(["grid", "frog", "--store", self.path("nowhere"), "-o", self.path("x.png")], "nowhere")
         self.refused(["render", "--prompt", "x", "--steps", "0"], "steps", "0")
         self.refused(["frobnicate"], "frobnicate")
+        self.refused(["render", "--prompt", "x", "-o", self.path("nowhere", "x.png")], "nowhere")
+        self.refused(["render", "--prompt", "x", "-o", self.path("x.png"), "--trace", "/proc/x"], "/proc/x")
         self.refused(["reproduce", sweep], "sweep.yaml")
 
     def test_listening_beyond_loopback_is_refused(self):
