@@ -167,6 +167,11 @@ done:
     return err;
 }
 
+/* Seven eighths of the machine's: what its workers share. */
+static uint64_t usable_memory(void) {
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE) / 8 * 7;
+}
+
 static enum err start_worker(struct local_farm *farm, uint32_t index, struct error *error) {
     char *program = path_join(farm->programs, "seedfarm-worker");
     char *log = text_format("%s/worker-%u.log", farm->store, index + 1);
@@ -174,9 +179,10 @@ static enum err start_worker(struct local_farm *farm, uint32_t index, struct err
     char *name = text_format("run-%u", index + 1);
     char *threads = text_format("%u", farm->threads);
     char *batch = text_format("%u", farm->batch);
+    char *memory = text_format("%llu", (unsigned long long)(usable_memory() / farm->worker_count));
     char *argv[ARGUMENTS_LIMIT] = { program, "--coordinator", farm->address, "--device", farm->device, "--threads", threads,
-                                    "--cache", cache, "--name", name };
-    int n = 11;
+                                    "--cache", cache, "--name", name, "--memory", memory };
+    int n = 13;
     if (farm->batch) {
         argv[n++] = "--batch";
         argv[n++] = batch;
@@ -194,6 +200,7 @@ static enum err start_worker(struct local_farm *farm, uint32_t index, struct err
     free(name);
     free(threads);
     free(batch);
+    free(memory);
     return err;
 }
 

@@ -3,7 +3,10 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "cli/local_farm.h"
 #include "cli/output.h"
@@ -38,10 +41,21 @@ json_t *watch_json(const struct sweep_status *s) {
                      s->last_error);
 }
 
+/* A sweep that does not move says why, once a reason. */
+static void tell_trouble(char **told, struct bar *bar, const struct sweep_status *status) {
+    if (!*status->last_error || !strcmp(*told, status->last_error))
+        return;
+    bar_finish(bar);
+    output_warn("%s: %s", status->name, status->last_error);
+    free(*told);
+    *told = text_copy(status->last_error);
+}
+
 enum err watch_sweep(struct message *final, struct farm *farm, const char *sweep, struct local_farm *local,
                      uint64_t patience_ms, struct error *error) {
     struct sigaction action = { .sa_handler = ask_stop }, old_int, old_term;
     struct bar bar;
+    char *told = text_copy(""); /* the last trouble that was said */
     enum err err = ERR_OK;
     uint64_t last_answer_ms = clock_monotonic_ms(), pause_ms = POLL_MIN_MS;
 
@@ -68,6 +82,7 @@ enum err watch_sweep(struct message *final, struct farm *farm, const char *sweep
         const struct sweep_status *status = &final->status_report.sweeps[0];
         char right[96];
         watch_rate(right, status);
+        tell_trouble(&told, &bar, status);
         ended = status->state != SWEEP_ACTIVE;
         bar_draw(&bar, status->name, status->done + status->failed, status->jobs, right, ended);
         if (!ended) {
@@ -79,5 +94,6 @@ enum err watch_sweep(struct message *final, struct farm *farm, const char *sweep
     bar_finish(&bar);
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
+    free(told);
     return err;
 }

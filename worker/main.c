@@ -31,7 +31,8 @@ static const char help[] =
     "  --device D           cpu, reference (slow, plain), or all: one process for every device (default: cpu)\n"
     "  --threads N          threads that compute (default: the cores this process may use)\n"
     "  --batch N            pictures drawn at once, at most (default: 16 at 128x128 and below, 1 at 512x512)\n"
-    "  --memory BYTES       bound of weights and working memory; K, M, G may follow (default: none)\n"
+    "  --memory BYTES       bound of weights and working memory; K, M, G may follow\n"
+    "                       (default: seven eighths of the machine's)\n"
     "  --models PATH[:..]   folders of models, or a model's own folder; what is not there comes from the coordinator\n"
     "  --cache DIR          models fetched and results not yet delivered\n"
     "                       (default: $XDG_CACHE_HOME/seedfarm/worker-NAME); one worker at a time\n"
@@ -334,8 +335,13 @@ static enum err open_log(const struct settings *settings, struct error *error) {
     return ERR_OK;
 }
 
+/* A job that the machine cannot hold is refused with both values; without a bound the kernel would end the process instead. */
+static uint64_t default_memory(void) {
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE) / 8 * 7;
+}
+
 int main(int argc, char **argv) {
-    struct settings settings = { .device = "cpu", .cache_bytes = UINT64_C(64) << 30 };
+    struct settings settings = { .device = "cpu", .memory_bytes = default_memory(), .cache_bytes = UINT64_C(64) << 30 };
     struct error error;
     int status = 0;
     signal(SIGPIPE, SIG_IGN); /* a log nobody reads is no reason to die */
