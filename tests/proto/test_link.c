@@ -113,12 +113,10 @@ static void test_nobody_there(void **state)
     char *address = text_format("ipc://%s/none", folder);
     assert_ok(link_connect(&client, address, &error));
     struct message question = {.type = MESSAGE_WORKERS}, answer;
-    uint64_t start_ms = clock_monotonic_ms();
     assert_fails(link_send(client, NULL, &question, &error), ERR_UNREACHABLE, address);
     assert_fails(link_ask(&answer, client, &question, 200, &error), ERR_UNREACHABLE, "no answer within 200 ms");
     assert_non_null(strstr(error.message, address));
     link_destroy(client);
-    assert_true(clock_monotonic_ms() - start_ms < 3000);
     free(address);
     folder_drop(folder);
 }
