@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/machine.h"
 
 enum { READY_MS = 60000, STOP_MS = 10000, RESTARTS_LIMIT = 5, CALM_MS = 10000, ARGUMENTS_LIMIT = 24, LOG_LIMIT = 64 << 20 };
 
@@ -167,11 +167,6 @@ done:
     return err;
 }
 
-/* Seven eighths of the machine's: what its workers share. */
-static uint64_t usable_memory(void) {
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE) / 8 * 7;
-}
-
 static enum err start_worker(struct local_farm *farm, uint32_t index, struct error *error) {
     char *program = path_join(farm->programs, "seedfarm-worker");
     char *log = text_format("%s/worker-%u.log", farm->store, index + 1);
@@ -179,7 +174,7 @@ static enum err start_worker(struct local_farm *farm, uint32_t index, struct err
     char *name = text_format("run-%u", index + 1);
     char *threads = text_format("%u", farm->threads);
     char *batch = text_format("%u", farm->batch);
-    char *memory = text_format("%llu", (unsigned long long)(usable_memory() / farm->worker_count));
+    char *memory = text_format("%llu", (unsigned long long)(machine_memory() / farm->worker_count));
     char *argv[ARGUMENTS_LIMIT] = { program, "--coordinator", farm->address, "--device", farm->device, "--threads", threads,
                                     "--cache", cache, "--name", name, "--memory", memory };
     int n = 13;
@@ -214,13 +209,6 @@ static char *pick_address(const char *store) {
     digest_hex(&digest, hex);
     free(address);
     return text_format("ipc:///tmp/seedfarm-%u-%.16s.sock", (unsigned)getuid(), hex);
-}
-
-static uint32_t usable_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return (uint32_t)CPU_COUNT(&set);
 }
 
 static enum err find_programs(char **folder, struct error *error) {
@@ -268,7 +256,7 @@ enum err local_farm_start(struct local_farm **out, const struct local_farm_optio
     farm->batch = options->batch;
     farm->threads = options->threads;
     if (!farm->threads && farm->worker_count)
-        farm->threads = usable_cores() > farm->worker_count ? usable_cores() / farm->worker_count : 1;
+        farm->threads = machine_cores() > farm->worker_count ? machine_cores() / farm->worker_count : 1;
     err = start_coordinator(farm, error);
     for (uint32_t i = 0; i < farm->worker_count && !err; i++)
         err = start_worker(farm, i, error);

@@ -139,8 +139,11 @@ static enum err send_missing(struct farm *farm, const struct offers *offers, siz
 static void warn_of_equal_seeds(const struct sweep *sweep) {
     for (uint32_t a = 0; a < sweep->axis_count; a++) {
         const struct axis *axis = &sweep->axes[a];
-        if (axis->kind == AXIS_RANGE && axis->fields[0] == FIELD_SEED &&
-            axis->seed_from + (axis->count - 1) * axis->seed_step > UINT32_MAX && axis->count > 1)
+        struct spec last = sweep->fixed;
+        if (axis->kind != AXIS_RANGE || axis->fields[0] != FIELD_SEED || axis->count < 2)
+            continue;
+        last.seed = axis->seed_from + (axis->count - 1) * axis->seed_step;
+        if (spec_seed_folds(&last))
             output_warn("seeds above 4294967295: the cpu generator knows only the low 32 bits, so seeds that agree there draw "
                         "the same noise");
     }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "proto/link.h"
 #include "worker/agent.h"
 #include "worker/easel.h"
@@ -173,11 +173,6 @@ static void catch_signals(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-static uint32_t usable_cores(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
-}
-
 static enum err pick_cache(char **cache, const struct settings *settings, const char *name, struct error *error) {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (settings->cache)
@@ -199,7 +194,7 @@ static enum err run_device(const struct settings *settings, struct error *error)
         return error_errno(error, "this machine's name");
     char *name = settings->name ? text_copy(settings->name) : text_format("%s-%s", host, settings->device);
     char *cache = NULL;
-    uint32_t threads = settings->threads ? settings->threads : usable_cores();
+    uint32_t threads = settings->threads ? settings->threads : machine_cores();
     enum err err = pick_cache(&cache, settings, name, error);
     if (!err)
         err = easel_create(&easel, settings->device, threads, settings->memory_bytes, error);
@@ -335,13 +330,9 @@ static enum err open_log(const struct settings *settings, struct error *error) {
     return ERR_OK;
 }
 
-/* A job that the machine cannot hold is refused with both values; without a bound the kernel would end the process instead. */
-static uint64_t default_memory(void) {
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE) / 8 * 7;
-}
-
 int main(int argc, char **argv) {
-    struct settings settings = { .device = "cpu", .memory_bytes = default_memory(), .cache_bytes = UINT64_C(64) << 30 };
+    /* A job that the machine cannot hold is refused with both values; without a bound the kernel would end the process. */
+    struct settings settings = { .device = "cpu", .memory_bytes = machine_memory(), .cache_bytes = UINT64_C(64) << 30 };
     struct error error;
     int status = 0;
     signal(SIGPIPE, SIG_IGN); /* a log nobody reads is no reason to die */

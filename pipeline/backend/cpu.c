@@ -2,12 +2,12 @@
  * cpu.c - the fast device of the host: picks the kernels of this machine's instruction set, cuts each op into tasks
  * and hands them to the pool.
  */
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/machine.h"
 #include "pipeline/backend/cpu_kernels.h"
 #include "pipeline/backend/cpu_pool.h"
 #include "pipeline/backend/op.h"
@@ -429,13 +429,6 @@ static const struct cpu_kernels *kernels_at(size_t place) {
     return NULL;
 }
 
-/* Cores this process may use. */
-static uint32_t threads_default(void) {
-    cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count < 1 ? 1 : (uint32_t)count;
-}
-
 static enum err create(struct backend **backend, const struct cpu_kernels *kernels, uint32_t threads,
                        struct error *error) {
     static const struct backend_ops ops = {
@@ -449,7 +442,7 @@ static enum err create(struct backend **backend, const struct cpu_kernels *kerne
         .run = run,
         .wait = wait_nothing,
     };
-    threads = threads == 0 ? threads_default() : threads;
+    threads = threads == 0 ? machine_cores() : threads;
     size_t step = align_up(kernels->gemm_scratch_size());
     void *scratch = NULL;
     struct pool *pool = NULL;
