@@ -31,6 +31,10 @@ MUST_USE enum err coordinator_create(struct coordinator **coordinator, const str
 const char *coordinator_address(const struct coordinator *coordinator);
 /* Until coordinator_stop. What was received and is valid is committed before it returns. */
 MUST_USE enum err coordinator_run(struct coordinator *coordinator, struct error *error);
+/* One turn of coordinator_run, without its waiting. The next one is due when there is a message or a task came back, and at
+ * coordinator_wakes_ms at the latest. */
+MUST_USE enum err coordinator_turn(struct coordinator *coordinator, struct error *error);
+uint64_t coordinator_wakes_ms(const struct coordinator *coordinator);
 void coordinator_stop(struct coordinator *coordinator); /* from any thread or signal handler */
 void coordinator_destroy(struct coordinator *coordinator);
 

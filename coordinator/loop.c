@@ -59,6 +59,7 @@ enum err coordinator_create(struct coordinator **out, const struct coordinator_o
         schedule_init(&farm->scheduler, &farm->queue, farm->bloom, (ledger_generation(farm->ledger) << LEASE_ID_BITS) + 1,
                       farm->options.max_batch);
         farm->free_bytes = store_free_bytes(farm->store);
+        farm->tidy_again = true;
         err = link_bind(&farm->link, options->addresses, options->address_count, error);
     }
     if (!err)
@@ -259,15 +260,18 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+uint64_t coordinator_wakes_ms(const struct coordinator *farm) {
+    if (schedule_wants_page(&farm->scheduler, sessions_wanted(&farm->sessions)) && !farm->closing)
+        return farm->now_ms; /* a sweep with long stretches of nothing to do: look on */
+    return earlier(farm->now_ms + IDLE_MS, earlier(sessions_next_ms(farm), gather_next_ms(farm)));
+}
+
 static enum err wait_for_something(struct coordinator *farm, struct error *error) {
     zmq_pollitem_t items[] = {
         { .socket = link_socket(farm->link), .events = ZMQ_POLLIN },
         { .fd = inbox_fd(farm->inbox), .events = ZMQ_POLLIN },
     };
-    uint64_t next_ms = earlier(farm->now_ms + IDLE_MS, earlier(sessions_next_ms(farm), gather_next_ms(farm)));
-    if (schedule_wants_page(&farm->scheduler, sessions_wanted(&farm->sessions)) && !farm->closing)
-        next_ms = farm->now_ms; /* a sweep with long stretches of nothing to do: look on */
-    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t next_ms = coordinator_wakes_ms(farm), now_ms = clock_monotonic_ms();
     if (zmq_poll(items, 2, next_ms > now_ms ? (long)(next_ms - now_ms) : 0) < 0 && errno != EINTR)
         return error_set(error, ERR_IO, "waiting for messages: %s", zmq_strerror(errno));
     return ERR_OK;
@@ -285,17 +289,21 @@ static void wind_up(struct coordinator *farm) {
     }
 }
 
-enum err coordinator_run(struct coordinator *farm, struct error *error) {
-    enum err err = ERR_OK;
-    farm->tidy_again = true;
-    while (!err && !atomic_load(&farm->stop)) {
-        farm->now_ms = clock_monotonic_ms();
+enum err coordinator_turn(struct coordinator *farm, struct error *error) {
+    farm->now_ms = clock_monotonic_ms();
+    enum err err = receive_messages(farm, error);
+    inbox_run(farm->inbox);
+    if (!err)
         act(farm);
+    return err;
+}
+
+enum err coordinator_run(struct coordinator *farm, struct error *error) {
+    enum err err = coordinator_turn(farm, error);
+    while (!err && !atomic_load(&farm->stop)) {
         err = wait_for_something(farm, error);
-        farm->now_ms = clock_monotonic_ms();
         if (!err)
-            err = receive_messages(farm, error);
-        inbox_run(farm->inbox);
+            err = coordinator_turn(farm, error);
     }
     wind_up(farm);
     return err;

@@ -529,39 +529,52 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-/* Sleep until a message, a note or the next thing to do. */
-static enum err wait_for_something(struct agent *agent, uint64_t now_ms, struct error *error) {
-    bool greets = agent->presence == AWAY && now_ms >= agent->next_hello_ms; /* wants a connection: wakes when there is one */
-    zmq_pollitem_t items[] = {
-        { .socket = link_socket(agent->link), .events = (short)(ZMQ_POLLIN | (greets ? ZMQ_POLLOUT : 0)) },
-        { .fd = post_fd(agent->post), .events = ZMQ_POLLIN },
-    };
+/* Wants a connection: the socket turns writable when there is one. */
+static bool greets(const struct agent *agent, uint64_t now_ms) {
+    return agent->presence == AWAY && now_ms >= agent->next_hello_ms;
+}
+
+uint64_t agent_wakes_ms(const struct agent *agent, uint64_t now_ms) {
     uint64_t next_ms = now_ms + IDLE_MS;
     if (agent->presence == PRESENT)
         next_ms = earlier(next_ms, earlier(agent->heartbeat_ms, delivery_wakes_ms(agent->delivery)));
     else if (agent->presence == GREETING)
         next_ms = earlier(next_ms, agent->answer_by_ms);
-    else if (!greets)
+    else if (!greets(agent, now_ms))
         next_ms = earlier(next_ms, agent->next_hello_ms);
-    if (agent->draining)
-        next_ms = earlier(next_ms, agent->drain_by_ms);
+    return agent->draining ? earlier(next_ms, agent->drain_by_ms) : next_ms;
+}
+
+static enum err wait_for_something(struct agent *agent, uint64_t now_ms, struct error *error) {
+    zmq_pollitem_t items[] = {
+        { .socket = link_socket(agent->link), .events = (short)(ZMQ_POLLIN | (greets(agent, now_ms) ? ZMQ_POLLOUT : 0)) },
+        { .fd = post_fd(agent->post), .events = ZMQ_POLLIN },
+    };
+    uint64_t next_ms = agent_wakes_ms(agent, now_ms);
     if (zmq_poll(items, 2, next_ms > now_ms ? (long)(next_ms - now_ms) : 0) < 0 && errno != EINTR)
         return error_set(error, ERR_IO, "waiting for messages: %s", zmq_strerror(errno));
     return ERR_OK;
 }
 
-enum err agent_run(struct agent *agent, struct error *error) {
-    enum err err = ERR_OK;
-    while (!err && !agent->over && !agent->fatal.code) {
-        act(agent, clock_monotonic_ms());
-        if (agent->over)
-            break;
-        err = wait_for_something(agent, clock_monotonic_ms(), error);
-        if (!err)
-            err = receive_messages(agent, clock_monotonic_ms(), error);
-        take_notes(agent, clock_monotonic_ms());
-    }
+enum err agent_turn(bool *over, struct agent *agent, struct error *error) {
+    uint64_t now_ms = clock_monotonic_ms();
+    enum err err = receive_messages(agent, now_ms, error);
+    take_notes(agent, now_ms);
     if (!err && agent->fatal.code)
         err = error_set(error, agent->fatal.code, "%s", agent->fatal.message);
+    if (!err)
+        act(agent, now_ms);
+    *over = agent->over;
+    return err;
+}
+
+enum err agent_run(struct agent *agent, struct error *error) {
+    bool over = false;
+    enum err err = agent_turn(&over, agent, error);
+    while (!err && !over) {
+        err = wait_for_something(agent, clock_monotonic_ms(), error);
+        if (!err)
+            err = agent_turn(&over, agent, error);
+    }
     return err;
 }

@@ -32,6 +32,11 @@ void agent_destroy(struct agent *agent);
 /* Until agent_stop, then ERR_OK. ERR_UNSUPPORTED: coordinator and worker speak different protocols. */
 MUST_USE enum err agent_run(struct agent *agent, struct error *error);
 
+/* One turn of agent_run, without its waiting; *over: it has come to its end. For who drives several agents, or a simulated one.
+ * The next turn is due when there is a message or a note, and at agent_wakes_ms at the latest. */
+MUST_USE enum err agent_turn(bool *over, struct agent *agent, struct error *error);
+uint64_t agent_wakes_ms(const struct agent *agent, uint64_t now_ms);
+
 /* Lease nothing more, drop what is being rendered within one step, deliver what is finished (for a few seconds at most, and
  * only to a coordinator that is there; the rest stays in the outbox), say goodbye. Async-signal-safe. */
 void agent_stop(struct agent *agent);
