@@ -1,19 +1,17 @@
 /*
- * odd_worker.c - a worker of the real worker library whose painter draws plain pictures at once, or misbehaves as told.
- *
- * What it delivers is valid: a picture of one colour (the key's), with the job in it. For tests of a farm's bad days.
+ * odd_worker.c - a worker of the real worker library whose painter draws plain pictures at once, or misbehaves as told. What it
+ * delivers is valid. For tests of a farm's bad days; every batch it begins and leaves is in its log.
  */
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "picture/picture.h"
+#include "tests/worker/plain.h"
 #include "worker/agent.h"
 
 static const char help[] =
@@ -54,54 +52,38 @@ static bool take_step(const struct oddness *odd, const struct render_watch *watc
     return goes_on;
 }
 
-/* One colour, made from the key: jobs differ, the same job is the same bytes wherever it is drawn. */
-static enum err draw_one(struct rendered *out, const struct spec *spec) {
-    struct bytes canonical = BYTES_INIT, png = BYTES_INIT, cfg = BYTES_INIT;
-    struct picture picture = { .width = spec->width, .height = spec->height };
-    size_t size = (size_t)3 * spec->width * spec->height;
-    spec_canonical(&canonical, spec);
-    spec_get(&cfg, spec, FIELD_CFG);
-    struct digest key = digest_of(canonical.data, canonical.size);
-    picture.rgb = memory_get(size);
-    for (size_t i = 0; i < size; i++)
-        picture.rgb[i] = key.bytes[i % 3];
-    struct picture_job job = {
-        .canonical = bytes_text(&canonical), .device_class = "odd", .prompt = spec->prompt, .negative = spec->negative,
-        .sampler = sampler_name(spec->sampler), .schedule = schedule_name(spec->schedule), .cfg = bytes_text(&cfg),
-        .model_name_or_digest = "odd", .seed = spec->seed, .steps = spec->steps, .width = spec->width,
-        .height = spec->height, .clip_skip = spec->clip_skip,
-    };
-    enum err err = png_encode_job(&png, &picture, &job, &out->error);
-    if (!err) {
-        out->picture = digest_of(png.data, png.size);
-        out->pixels = picture_pixel_digest(&picture);
-        out->png = bytes_take(&png);
-        out->render_ms = 1;
-    }
-    picture_release(&picture);
-    bytes_release(&canonical);
-    bytes_release(&png);
-    bytes_release(&cfg);
-    return err;
+/* A line for tests to count: which seed a batch begins with, how many jobs, and at which step it was left. */
+static void log_batch(const char *event, const struct spec *first, size_t count, uint32_t step) {
+    char seed[24], jobs[24], at[16];
+    snprintf(seed, sizeof seed, "%" PRIu64, first->seed);
+    snprintf(jobs, sizeof jobs, "%zu", count);
+    snprintf(at, sizeof at, "%" PRIu32, step);
+    log_event(LOG_INFO, event, "seed", seed, "jobs", jobs, "step", at, NULL);
 }
 
 static enum err draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
                      const struct render_watch *watch, struct error *error) {
     const struct oddness *odd = context;
-    uint32_t steps = specs[0]->steps;
+    uint32_t steps = specs[0]->steps, step = 0;
+    uint64_t begin_ms = clock_monotonic_ms();
     if (count > odd->most)
         return error_set(error, ERR_MEMORY, "%zu pictures at once: there is room for %zu", count, odd->most);
+    log_batch("draw", specs[0], count, 0);
     bool goes_on = watch->progress(watch->context, RENDER_TEXT, 0, steps);
-    for (uint32_t step = 1; step <= steps && goes_on; step++)
-        goes_on = take_step(odd, watch, step, steps);
-    if (!goes_on || !watch->progress(watch->context, RENDER_DECODE, steps, steps))
+    while (goes_on && step < steps)
+        goes_on = take_step(odd, watch, ++step, steps);
+    if (!goes_on || !watch->progress(watch->context, RENDER_DECODE, steps, steps)) {
+        log_batch("left", specs[0], count, step);
         return error_set(error, ERR_CANCELLED, "told to stop");
+    }
     for (size_t i = 0; i < count; i++) {
-        out[i] = (struct rendered){ .png = BYTES_INIT };
-        if (odd->bad_all || (odd->has_bad_seed && specs[i]->seed == odd->bad_seed))
-            error_set(&out[i].error, ERR_NUMERIC, "seed %llu: NaN", (unsigned long long)specs[i]->seed);
-        else if (draw_one(&out[i], specs[i]) != ERR_OK)
-            continue; /* its sentence is in out[i].error */
+        if (odd->bad_all || (odd->has_bad_seed && specs[i]->seed == odd->bad_seed)) {
+            out[i] = (struct rendered){ .png = BYTES_INIT };
+            error_set(&out[i].error, ERR_NUMERIC, "seed %" PRIu64 ": NaN", specs[i]->seed);
+        } else {
+            plain_draw(&out[i], specs[i]);
+        }
+        out[i].render_ms = (uint32_t)((clock_monotonic_ms() - begin_ms) / count);
     }
     return ERR_OK;
 }
