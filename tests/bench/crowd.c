@@ -75,7 +75,7 @@ static void say(struct member *member, const struct message *message) {
 
 static void connect_member(struct crowd *crowd, uint32_t at) {
     struct member *member = &crowd->members[at];
-    int fd, unbounded = 0, linger_ms = 100, ping_ms = 2000, silence_ms = 10000; /* as link.c's */
+    int fd, unbounded = 0, linger_ms = 100, ping_ms = 5000, silence_ms = 10000; /* as link.c's */
     size_t size = sizeof fd;
     member->socket = zmq_socket(crowd->context, ZMQ_DEALER);
     if (!member->socket)
@@ -84,6 +84,7 @@ static void connect_member(struct crowd *crowd, uint32_t at) {
     zmq_setsockopt(member->socket, ZMQ_RCVHWM, &unbounded, sizeof unbounded);
     zmq_setsockopt(member->socket, ZMQ_HEARTBEAT_IVL, &ping_ms, sizeof ping_ms);
     zmq_setsockopt(member->socket, ZMQ_HEARTBEAT_TIMEOUT, &silence_ms, sizeof silence_ms);
+    zmq_setsockopt(member->socket, ZMQ_HEARTBEAT_TTL, &silence_ms, sizeof silence_ms);
     if (zmq_connect(member->socket, crowd->options.coordinator) != 0)
         die(crowd->options.coordinator, zmq_strerror(errno));
     zmq_getsockopt(member->socket, ZMQ_FD, &fd, &size);
