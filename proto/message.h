@@ -61,7 +61,7 @@ enum message_type {
 };
 
 enum job_state { JOB_WAITING = 1, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_EXCLUDED };
-enum sweep_state { SWEEP_ACTIVE = 1, SWEEP_DONE, SWEEP_CANCELLED };
+enum sweep_state { SWEEP_ACTIVE = 1, SWEEP_DONE, SWEEP_CANCELLED, SWEEP_PAUSED };
 enum work_phase { PHASE_FETCH = 1, PHASE_LOAD, PHASE_TEXT, PHASE_STEP, PHASE_DECODE, PHASE_DELIVER };
 
 struct message_refused { enum err code; char *text; };
