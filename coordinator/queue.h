@@ -70,6 +70,7 @@ MUST_USE enum err queue_find_word(struct order **order, const struct queue *queu
  * none at all. */
 bool order_take(uint32_t *index, struct order *order, uint32_t *budget);
 bool order_may_have_untaken(const struct order *order);
+void order_untake_one(struct order *order, uint32_t index); /* it was taken for nothing */
 uint64_t order_waiting(const struct order *order); /* jobs neither done, failed nor running */
 /* Places before `index` that are neither done, failed nor running (excluded ones are counted, nobody has looked at them). */
 uint64_t order_waiting_before(const struct order *order, uint64_t index);

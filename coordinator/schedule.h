@@ -11,7 +11,8 @@
  * sweeps that can share it.
  *
  * Pure: no socket, no clock, no file, no randomness; callers pass `now_ms`, and do what the returned values say. Files:
- * schedule.c (workers, sweeps, the table of flights), page.c, grant.c, fail.c, settle.c (commits, adopting, dropping), why.c.
+ * schedule.c (workers, sweeps), flights.c (the tables of flights), page.c, grant.c, tail.c, fail.c, settle.c (commits, adopting,
+ * dropping), why.c.
  */
 #ifndef COORDINATOR_SCHEDULE_H
 #define COORDINATOR_SCHEDULE_H
@@ -68,8 +69,9 @@ struct flight {
     struct place *places; /* [place_count]; none: nobody wants it any more, or (adopted) its page has not come yet */
     uint32_t place_count;
     uint32_t grants;      /* the largest epoch so far */
-    uint32_t attempts;    /* that failed of themselves */
-    uint32_t distinct;    /* workers among them */
+    uint32_t failures;    /* of itself, ever: its back-off */
+    uint32_t attempts;    /* of these: charged to it, not to a worker that was benched for them */
+    uint32_t distinct;    /* workers among the charged ones */
     uint64_t failed_on[DISTINCT_LIMIT]; /* [distinct] their numbers */
     uint64_t deliverer;   /* number of the worker whose picture is being committed; 0 unknown */
     char *trouble;        /* the last failure's sentence; NULL none */
@@ -189,6 +191,7 @@ struct scheduler {
     struct docket **dockets; /* [docket_count] */
     size_t docket_count;
     size_t orders_seen;      /* of queue->orders */
+    size_t claimable;        /* dockets with untaken indexes */
     size_t ready_count, asked_count;
     size_t page_count;       /* pages out */
     uint64_t coming_count;   /* indexes in them */
@@ -214,8 +217,9 @@ void schedule_release(struct scheduler *schedule); /* before the queue's */
 struct worker *schedule_worker(struct scheduler *schedule, const char *name);                  /* found or made */
 struct worker *schedule_find_worker(const struct scheduler *schedule, const char *name);       /* NULL: none */
 struct worker *schedule_worker_number(const struct scheduler *schedule, uint64_t number);      /* NULL: none; O(1) */
-/* It is connected, and this is what it is. Also for one that is here and says hello again: it holds what it held. */
-void schedule_worker_here(struct scheduler *schedule, struct worker *worker, const struct worker_facts *facts, uint64_t now_ms);
+/* It is connected, and this is what it is. Also for one that is here and says hello again: it holds what it held. One that was
+ * draining still is: schedule_drain(false) when another process takes the name. */
+void schedule_worker_here(struct scheduler *schedule, struct worker *worker, const struct worker_facts *facts);
 /* Its connection is gone: its leases come back at no charge, and nobody need be told. */
 void schedule_worker_gone(struct scheduler *schedule, struct worker *worker, uint64_t now_ms);
 void schedule_drain(struct scheduler *schedule, struct worker *worker, bool drain); /* granted nothing, or again something */
@@ -239,7 +243,7 @@ void schedule_drop_order(struct scheduler *schedule, struct order *order);
 bool schedule_wants_page(struct scheduler *schedule, uint32_t wanted);
 /* Claim a page: of the user whose turn it is, one a sweep at a time, any number at once. False: none wanted, or none found in
  * one turn's looking (schedule_wants_page then says whether to go on). */
-bool schedule_take_page(struct page *page, struct scheduler *schedule, uint32_t wanted, uint64_t now_ms);
+bool schedule_take_page(struct page *page, struct scheduler *schedule, uint32_t wanted);
 /* The page, resolved. Keys the ledger must be asked about are appended to *asked (room for page->count). Empties the page. */
 void schedule_add_page(struct digest *asked, size_t *asked_count, struct scheduler *schedule, struct page *page);
 /* It could not be resolved now: its places can be claimed again. Empties the page. */

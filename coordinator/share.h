@@ -26,7 +26,7 @@ struct user {
     struct docket *ready;        /* the scheduler's: sweeps with ready jobs, most urgent first */
     struct docket *claim_first, *claim_last; /* sweeps with untaken indexes, most urgent first */
     uint64_t device_ms;          /* delivered for it since the start */
-    uint64_t leased;             /* jobs */
+    uint64_t ready_jobs, coming_jobs, leased; /* ready; claimed and not yet ready; with workers */
     struct user *chain;          /* of the hash table */
     struct user *stash;          /* of those taken out by share_pop */
 };

@@ -80,6 +80,9 @@ struct worker {
     double leased_cost;                 /* units in them */
     /* The scheduler's: it found nothing for this worker when it was at this version, and need not look before. */
     uint64_t looked_version, look_again_ms;
+    uint64_t held_ms;                   /* since when it is held back; 0: it is not */
+    double pace;                        /* of it in scheduler->pace */
+    bool counted;                       /* in scheduler->present */
 };
 
 /* steps x pixels x (2 with guidance): what a job is expected to cost, in units. At least 1. */
