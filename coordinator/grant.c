@@ -247,7 +247,7 @@ struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, 
             lease = grant_ready(&soon, schedule, worker, room, now_ms);
             if (!lease && !soon)
                 lease = grant_copy(schedule, worker, room, now_ms);
-            if (!lease && schedule->leases.count)
+            if (!lease && (schedule->leases.count || worker->held_ms))
                 worker->look_again_ms = now_ms + IDLE_LOOK_MS;
         }
         worker->looked_version = lease ? 0 : version;
