@@ -11,7 +11,7 @@
 enum { BUCKETS_LEAST = 64 };
 
 void lease_table_init(struct lease_table *table, uint64_t first_id) {
-    *table = (struct lease_table){ .next_id = first_id, .bucket_count = BUCKETS_LEAST };
+    *table = (struct lease_table){ .next_id = first_id, .patience_percent = 100, .bucket_count = BUCKETS_LEAST };
     table->buckets = memory_get_array(table->bucket_count, sizeof *table->buckets);
 }
 
@@ -40,6 +40,10 @@ uint32_t lease_allowance_ms(enum work_phase phase, uint32_t jobs) {
     case PHASE_DELIVER: return 300000;
     }
     return 120000;
+}
+
+static uint64_t allowance_ms(const struct lease_table *table, enum work_phase phase, uint32_t jobs) {
+    return (uint64_t)lease_allowance_ms(phase, jobs) * table->patience_percent / 100;
 }
 
 /* ---- the heap of deadlines ---------------------------------------------------------------------------------------------- */
@@ -124,7 +128,7 @@ struct lease *lease_adopt(struct lease_table *table, struct worker *worker, uint
         .phase = PHASE_FETCH,
         .granted_ms = now_ms,
         .progress_ms = now_ms,
-        .deadline_ms = now_ms + lease_allowance_ms(PHASE_FETCH, count),
+        .deadline_ms = now_ms + allowance_ms(table, PHASE_FETCH, count),
     };
     memcpy(lease->flights, flights, count * sizeof *flights);
     if (table->count == table->room) {
@@ -162,7 +166,7 @@ enum err lease_progress(struct lease_table *table, struct lease *lease, const st
     lease->steps = progress->steps;
     if (moved) {
         lease->progress_ms = now_ms;
-        set_deadline(table, lease, now_ms + lease_allowance_ms(lease->phase, lease->granted));
+        set_deadline(table, lease, now_ms + allowance_ms(table, lease->phase, lease->granted));
     }
     return ERR_OK;
 }

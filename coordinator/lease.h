@@ -43,6 +43,7 @@ struct lease_table {
     struct lease **buckets; /* [bucket_count] by id */
     size_t bucket_count;
     uint64_t next_id;
+    uint32_t patience_percent; /* of every allowance; 100 by lease_table_init */
 };
 
 /* Ids begin at first_id: one that no earlier life of the coordinator has used. */

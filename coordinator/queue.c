@@ -222,9 +222,13 @@ void order_untake_one(struct order *order, uint32_t index) {
         order->cursor = index;
 }
 
-void order_forget_failures(struct order *order) {
+void order_ask_again(struct order *order) {
     roaring_bitmap_clear(order->failed_places);
     order->failed = 0;
+    order->cursor = 0;
+    order_set_error(order, "");
+    order->state = order_is_finished(order) ? SWEEP_DONE : SWEEP_ACTIVE;
+    order->finished_unix_ms = order->state == SWEEP_DONE ? order->finished_unix_ms : 0;
     order_recount(order);
 }
 

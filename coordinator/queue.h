@@ -85,7 +85,8 @@ void order_set_leased(struct order *order, uint32_t index, bool leased);
 void order_set_error(struct order *order, const char *text);
 /* Cancelled, or asked for again: nothing is taken any more. */
 void order_untake(struct order *order);
-void order_forget_failures(struct order *order);
+/* Failures are forgotten; what is neither done nor on its way can be taken again, where it was cancelled or paused too. */
+void order_ask_again(struct order *order);
 
 /* EXCLUDED is told only where the sweep is opened. */
 enum job_state order_job_state(const struct order *order, uint64_t index);

@@ -6,7 +6,7 @@
 const char *why_rule_name(enum why_rule rule) {
     static const char *const names[] = { [WHY_NOTHING] = "nothing", [WHY_DONE] = "done", [WHY_CANCELLED] = "cancelled",
         [WHY_PAUSED] = "paused", [WHY_BROKEN] = "broken", [WHY_LEASED] = "leased", [WHY_COMMITTING] = "committing",
-        [WHY_ASKED] = "asked", [WHY_NO_WORKERS] = "no-workers", [WHY_NUMERICS] = "numerics", [WHY_MEMORY] = "memory",
+        [WHY_ASKED] = "asked", [WHY_NO_WORKERS] = "no-workers", [WHY_NUMERICS] = "no-numerics", [WHY_MEMORY] = "no-memory",
         [WHY_BENCHED] = "benched", [WHY_DRAINING] = "draining", [WHY_BACK_OFF] = "back-off",
         [WHY_FAILED_HERE] = "failed-here", [WHY_PRIORITY] = "priority", [WHY_SHARE] = "share", [WHY_QUEUED] = "queued",
         [WHY_ABSENT] = "absent", [WHY_WORKING] = "working", [WHY_PROBATION] = "probation", [WHY_NO_WORK] = "no-work",
