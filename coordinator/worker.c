@@ -134,6 +134,13 @@ bool worker_row_add(struct worker *worker, const struct digest *key, uint64_t le
     return worker->row_count == ROW_LIMIT;
 }
 
+bool worker_row_has(const struct worker *worker, const struct digest *key) {
+    for (uint32_t i = 0; i < worker->row_count; i++)
+        if (digest_equal(&worker->row[i].key, key))
+            return true;
+    return false;
+}
+
 void worker_row_drop(struct worker *worker, const struct digest *key) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < worker->row_count; i++)
@@ -142,11 +149,11 @@ void worker_row_drop(struct worker *worker, const struct digest *key) {
     worker->row_count = kept;
 }
 
-void worker_bench(struct worker *worker, const char *reason, uint64_t now_ms) {
+void worker_bench(struct worker *worker, const char *reason, bool weak, uint64_t now_ms) {
     uint64_t ms = BENCH_FIRST_MS;
-    for (uint32_t i = 0; i < worker->benches && ms < BENCH_MOST_MS; i++)
+    for (uint32_t i = 0; i < worker->benches && ms < BENCH_MOST_MS && !weak; i++)
         ms *= 2;
-    worker->benches++;
+    worker->benches += !weak;
     worker->benched_until_ms = now_ms + (ms < BENCH_MOST_MS ? ms : BENCH_MOST_MS);
     worker->probation = true;
     worker->row_count = 0;
