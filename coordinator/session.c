@@ -18,6 +18,7 @@ static void hello_release(struct message_worker_hello *hello) {
     free(hello->device);
     free(hello->device_class);
     free(hello->version);
+    free(hello->models);
     *hello = (struct message_worker_hello){ 0 };
 }
 

@@ -28,10 +28,6 @@ uint32_t tokenizer_vocabulary(const struct tokenizer *tokenizer) {
     return tokenizer->vocabulary;
 }
 
-int32_t tokenizer_end(const struct tokenizer *tokenizer) {
-    return tokenizer->end;
-}
-
 static size_t prefix_size(const uint8_t *text, size_t size, const char *prefix) {
     size_t length = strlen(prefix);
     return size >= length && memcmp(text, prefix, length) == 0 ? length : 0;

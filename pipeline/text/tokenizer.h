@@ -21,7 +21,6 @@ MUST_USE enum err tokenizer_open(struct tokenizer **tokenizer, const char *folde
 void tokenizer_close(struct tokenizer *tokenizer);
 uint32_t tokenizer_length(const struct tokenizer *tokenizer);     /* positions: 77 */
 uint32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* number of ids */
-int32_t tokenizer_end(const struct tokenizer *tokenizer);         /* id of <|endoftext|> */
 
 /* ids[length]: start, text, end, padding; too long a text is cut as transformers does (truncation=True), and
  * *cut (may be NULL) says how many tokens were lost. ERR_INVALID: not UTF-8. */

@@ -220,10 +220,6 @@ void component_close(struct component *component) {
 
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
-const char *component_name(const struct component *component) {
-    return component->name;
-}
-
 const json_t *component_config(const struct component *component) {
     return component->config;
 }

@@ -61,7 +61,6 @@ struct component;
 MUST_USE enum err component_open(struct component **component, const char *model_folder, const char *name,
                                  struct error *error);
 void component_close(struct component *component);
-const char *component_name(const struct component *component);
 const json_t *component_config(const struct component *component); /* config.json, borrowed */
 
 /* A parameter by name with the shape it must have (dims 0: any): the sentence names component, tensor, and both shapes.
