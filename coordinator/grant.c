@@ -264,6 +264,5 @@ uint64_t schedule_next_ms(const struct scheduler *schedule, uint64_t now_ms) {
         next_ms = schedule->look_again_ms;
     if (schedule->back_off_count && schedule->back_off[0]->again_ms < next_ms)
         next_ms = schedule->back_off[0]->again_ms;
-    (void)now_ms;
-    return next_ms;
+    return next_ms > now_ms ? next_ms : now_ms;
 }

@@ -52,9 +52,9 @@ bool worker_has_model(const struct worker *worker, const struct digest *model) {
 void worker_add_model(struct worker *worker, const struct digest *model) {
     if (worker_has_model(worker, model))
         return;
-    if (worker->model_count == MODELS_AT_HAND_LIMIT) { /* the one heard of longest ago is the likeliest to be gone */
-        memmove(worker->models, worker->models + 1, (MODELS_AT_HAND_LIMIT - 1) * sizeof *worker->models);
-        worker->models[MODELS_AT_HAND_LIMIT - 1] = *model;
+    if (worker->model_count == LIMIT_MODELS_AT_HAND) { /* the one heard of longest ago is the likeliest to be gone */
+        memmove(worker->models, worker->models + 1, (LIMIT_MODELS_AT_HAND - 1) * sizeof *worker->models);
+        worker->models[LIMIT_MODELS_AT_HAND - 1] = *model;
         return;
     }
     worker->models = memory_grow(worker->models, worker->model_count + 1, sizeof *worker->models);

@@ -20,8 +20,7 @@
 enum {
     ROW_LIMIT = 3,                      /* failures in a row that bench a worker */
     BENCH_FIRST_MS = 10000,
-    BENCH_MOST_MS = 600000,
-    MODELS_AT_HAND_LIMIT = 256
+    BENCH_MOST_MS = 600000
 };
 
 /* What it says of itself when it connects. */
