@@ -61,7 +61,7 @@ static void take_back_charges(struct scheduler *schedule, const struct worker *w
 
 /* It has failed once more, at a job that nobody else has failed or by itself. */
 static void count_against(struct scheduler *schedule, struct worker *worker, const struct digest *key, uint64_t lease,
-                          const char *text, uint64_t now_ms) {
+                          bool weak, const char *text, uint64_t now_ms) {
     if (worker->probation) {
         if (worker_is_benched(worker, now_ms))
             return; /* what was in its hands before */
@@ -70,7 +70,7 @@ static void count_against(struct scheduler *schedule, struct worker *worker, con
     } else {
         return;
     }
-    worker_bench(worker, text ? text : "it was lost with its leases", now_ms);
+    worker_bench(worker, text ? text : "it was lost with its leases", weak, now_ms);
     schedule_count_worker(schedule, worker);
     schedule_bump(schedule);
 }
@@ -108,10 +108,12 @@ static void fail_in(struct scheduler *schedule, struct lease *lease, struct flig
         flight->failed_on[flight->distinct++] = worker->number;
     worker->jobs_failed++;
     flight_leave(schedule, flight, lease);
+    /* Failed here before, and the worker has succeeded since: it is the job. */
+    bool again = here_before && !worker->probation && !worker_row_has(worker, &flight->key);
     if (flight->distinct > 1)
         clear_rows(schedule, flight);
-    else
-        count_against(schedule, worker, &flight->key, 0, text, now_ms);
+    else if (!again)
+        count_against(schedule, worker, &flight->key, 0, flight->failures > 1, text, now_ms);
     flight_back(schedule, flight, now_ms + back_off_ms(flight));
 }
 
@@ -152,7 +154,7 @@ void schedule_trouble(struct scheduler *schedule, struct worker *worker, uint64_
     if (worker->trouble_ms == now_ms + 1)
         return; /* several leases, one trouble */
     worker->trouble_ms = now_ms + 1;
-    count_against(schedule, worker, &none, id, text, now_ms);
+    count_against(schedule, worker, &none, id, false, text, now_ms);
 }
 
 void schedule_ungrant(struct scheduler *schedule, struct lease *lease) {

@@ -327,9 +327,11 @@ void flight_leave(struct scheduler *schedule, struct flight *flight, struct leas
     }
 }
 
-bool flight_is_over(const struct scheduler *schedule, const struct flight *flight) {
+/* Failed for good: by as many workers as it takes, or often enough by all that are here and could take it. That workers go away
+ * is no reason (again_ms 0). */
+static bool flight_is_over(const struct scheduler *schedule, const struct flight *flight, uint64_t again_ms) {
     return flight->distinct >= DISTINCT_LIMIT ||
-           (flight->attempts >= ATTEMPTS_LIMIT && !schedule_untried(schedule, flight));
+           (again_ms && flight->attempts >= ATTEMPTS_LIMIT && !schedule_untried(schedule, flight));
 }
 
 void flight_back(struct scheduler *schedule, struct flight *flight, uint64_t again_ms) {
@@ -337,7 +339,7 @@ void flight_back(struct scheduler *schedule, struct flight *flight, uint64_t aga
         return;
     if (flight->committing) {
         flight->state = FLIGHT_COMMITTING;
-    } else if (flight->attempts && flight_is_over(schedule, flight)) {
+    } else if (flight_is_over(schedule, flight, again_ms)) {
         for (uint32_t p = 0; p < flight->place_count; p++)
             schedule_lose(schedule, flight->places[p], flight->trouble_code, flight->trouble);
         flight_remove(schedule, flight);

@@ -191,7 +191,8 @@ static bool is_held_back(struct scheduler *schedule, struct worker *worker, cons
     }
     if (!worker->held_ms)
         worker->held_ms = now_ms ? now_ms : 1;
-    return (double)(now_ms - worker->held_ms) < schedule_job_ms(schedule, worker, &flight->spec);
+    worker->look_again_ms = worker->held_ms + (uint64_t)ceil(schedule_job_ms(schedule, worker, &flight->spec));
+    return now_ms < worker->look_again_ms;
 }
 
 /* NULL: nothing; *soon: something better may come any moment, so do not look for copies. */
@@ -247,7 +248,7 @@ struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, 
             lease = grant_ready(&soon, schedule, worker, room, now_ms);
             if (!lease && !soon)
                 lease = grant_copy(schedule, worker, room, now_ms);
-            if (!lease && (schedule->leases.count || worker->held_ms))
+            if (!lease && (schedule->leases.count || worker->held_ms) && now_ms + IDLE_LOOK_MS < worker->look_again_ms)
                 worker->look_again_ms = now_ms + IDLE_LOOK_MS;
         }
         worker->looked_version = lease ? 0 : version;
@@ -263,6 +264,5 @@ uint64_t schedule_next_ms(const struct scheduler *schedule, uint64_t now_ms) {
         next_ms = schedule->look_again_ms;
     if (schedule->back_off_count && schedule->back_off[0]->again_ms < next_ms)
         next_ms = schedule->back_off[0]->again_ms;
-    (void)now_ms;
-    return next_ms;
+    return next_ms > now_ms ? next_ms : now_ms;
 }

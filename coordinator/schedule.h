@@ -228,7 +228,7 @@ double schedule_job_ms(const struct scheduler *schedule, const struct worker *wo
 
 /* ---- users and sweeps ------------------------------------------------------------------------------------------------- */
 
-void schedule_set_weight(struct scheduler *schedule, const char *user, uint32_t weight); /* 1..WEIGHT_LIMIT */
+void schedule_set_weight(struct scheduler *schedule, const char *user, uint32_t weight); /* 1..LIMIT_WEIGHT */
 /* Call it after every change from outside of order->state, order->priority, order->sweep or order->cursor (paused, resumed, asked
  * for again, another priority, opened). New sweeps are noticed without it. Paused: nothing new is claimed or granted, what
  * runs ends. Cancelled: use schedule_drop_order. */
@@ -257,7 +257,7 @@ void schedule_answer(struct scheduler *schedule, const struct digest *key, bool 
  * call again while nothing has changed. */
 struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, uint32_t room, uint64_t now_ms);
 /* When time alone changes something: a back-off or a bench ends, a held-back or idle worker should look again, a deadline
- * passes. UINT64_MAX: never. May be in the past where something waits to be done. */
+ * passes. UINT64_MAX: never; now_ms: something waits to be done. */
 uint64_t schedule_next_ms(const struct scheduler *schedule, uint64_t now_ms);
 
 /* What the worker says of one lease. ERR_STALE: unknown, another epoch or another worker's (the caller sends REVOKE, unless

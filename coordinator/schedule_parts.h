@@ -41,11 +41,10 @@ void flight_join(struct flight *flight, struct lease *lease);
 /* Out of one lease, which ends with its last flight. */
 void flight_leave(struct scheduler *schedule, struct flight *flight, struct lease *lease);
 /* It has left a lease and comes back, unless it is in another one: committing, gone if nobody wants it, lost if it has failed
- * often enough, else ready at again_ms (0: at once). */
+ * often enough, else ready at again_ms (it failed) or at once (0: it did not). */
 void flight_back(struct scheduler *schedule, struct flight *flight, uint64_t again_ms);
 /* All jobs of the lease come back in their order, at no charge; ends it. */
 void lease_return(struct scheduler *schedule, struct lease *lease);
-bool flight_is_over(const struct scheduler *schedule, const struct flight *flight); /* it has failed for good */
 
 /* ---- tail.c ------------------------------------------------------------------------------------------------------------ */
 

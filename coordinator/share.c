@@ -76,7 +76,7 @@ struct user *share_user(struct share *share, const char *name) {
 }
 
 void share_set_weight(struct share *share, const char *name, uint32_t weight) {
-    assert(weight >= 1 && weight <= WEIGHT_LIMIT);
+    assert(weight >= 1 && weight <= LIMIT_WEIGHT);
     share_user(share, name)->weight = weight;
 }
 

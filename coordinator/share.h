@@ -14,7 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WEIGHT_DEFAULT = 1, WEIGHT_LIMIT = 1000 };
+#include "proto/catalog.h"
+
+enum { WEIGHT_DEFAULT = 1 };
 
 struct docket; /* schedule.h */
 
@@ -43,7 +45,7 @@ void share_init(struct share *share);
 void share_release(struct share *share);
 struct user *share_user(struct share *share, const char *name); /* found or made */
 struct user *share_find(const struct share *share, const char *name); /* NULL: none */
-void share_set_weight(struct share *share, const char *name, uint32_t weight); /* 1..WEIGHT_LIMIT, asserted */
+void share_set_weight(struct share *share, const char *name, uint32_t weight); /* 1..LIMIT_WEIGHT, asserted */
 
 void share_wake(struct share *share, struct user *user);  /* it has something to be served; idempotent */
 void share_sleep(struct share *share, struct user *user); /* it has nothing any more; idempotent */

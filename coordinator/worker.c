@@ -52,9 +52,9 @@ bool worker_has_model(const struct worker *worker, const struct digest *model) {
 void worker_add_model(struct worker *worker, const struct digest *model) {
     if (worker_has_model(worker, model))
         return;
-    if (worker->model_count == MODELS_AT_HAND_LIMIT) { /* the one heard of longest ago is the likeliest to be gone */
-        memmove(worker->models, worker->models + 1, (MODELS_AT_HAND_LIMIT - 1) * sizeof *worker->models);
-        worker->models[MODELS_AT_HAND_LIMIT - 1] = *model;
+    if (worker->model_count == LIMIT_MODELS_AT_HAND) { /* the one heard of longest ago is the likeliest to be gone */
+        memmove(worker->models, worker->models + 1, (LIMIT_MODELS_AT_HAND - 1) * sizeof *worker->models);
+        worker->models[LIMIT_MODELS_AT_HAND - 1] = *model;
         return;
     }
     worker->models = memory_grow(worker->models, worker->model_count + 1, sizeof *worker->models);
@@ -134,6 +134,13 @@ bool worker_row_add(struct worker *worker, const struct digest *key, uint64_t le
     return worker->row_count == ROW_LIMIT;
 }
 
+bool worker_row_has(const struct worker *worker, const struct digest *key) {
+    for (uint32_t i = 0; i < worker->row_count; i++)
+        if (digest_equal(&worker->row[i].key, key))
+            return true;
+    return false;
+}
+
 void worker_row_drop(struct worker *worker, const struct digest *key) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < worker->row_count; i++)
@@ -142,11 +149,11 @@ void worker_row_drop(struct worker *worker, const struct digest *key) {
     worker->row_count = kept;
 }
 
-void worker_bench(struct worker *worker, const char *reason, uint64_t now_ms) {
+void worker_bench(struct worker *worker, const char *reason, bool weak, uint64_t now_ms) {
     uint64_t ms = BENCH_FIRST_MS;
-    for (uint32_t i = 0; i < worker->benches && ms < BENCH_MOST_MS; i++)
+    for (uint32_t i = 0; i < worker->benches && ms < BENCH_MOST_MS && !weak; i++)
         ms *= 2;
-    worker->benches++;
+    worker->benches += !weak;
     worker->benched_until_ms = now_ms + (ms < BENCH_MOST_MS ? ms : BENCH_MOST_MS);
     worker->probation = true;
     worker->row_count = 0;

@@ -20,8 +20,7 @@
 enum {
     ROW_LIMIT = 3,                      /* failures in a row that bench a worker */
     BENCH_FIRST_MS = 10000,
-    BENCH_MOST_MS = 600000,
-    MODELS_AT_HAND_LIMIT = 256
+    BENCH_MOST_MS = 600000
 };
 
 /* What it says of itself when it connects. */
@@ -104,11 +103,13 @@ double worker_unit_ms(const struct worker *worker, const struct digest *model); 
 uint32_t worker_batch(const struct worker *worker, const struct digest *model, uint32_t width, uint32_t height);
 void worker_limit(struct worker *worker, const struct digest *model, uint32_t width, uint32_t height, uint32_t jobs);
 
+bool worker_row_has(const struct worker *worker, const struct digest *key);
 /* Add to its row of failures; the same job or lease twice counts once. True: the row is full. */
 bool worker_row_add(struct worker *worker, const struct digest *key, uint64_t lease);
 void worker_row_drop(struct worker *worker, const struct digest *key); /* the job failed elsewhere too: its own fault */
-/* To the bench: 10 s, then twice as long each time, 10 minutes at most. The row is emptied. */
-void worker_bench(struct worker *worker, const char *reason, uint64_t now_ms);
+/* To the bench: 10 s, then twice as long each time, 10 minutes at most; 10 s again where the failure says little of the worker
+ * (`weak`: the job has failed before, and may be to blame). The row is emptied. */
+void worker_bench(struct worker *worker, const char *reason, bool weak, uint64_t now_ms);
 bool worker_is_benched(const struct worker *worker, uint64_t now_ms);
 /* It delivered: its row, its bench and its probation end. */
 void worker_success(struct worker *worker);

@@ -336,6 +336,29 @@ static void test_single_worker_ends_a_poison_job(void **state) {
     farm_release(&farm);
 }
 
+static void test_absence_fails_no_job(void **state) {
+    struct farm farm;
+    (void)state;
+    farm_init(&farm, 2, 1);
+    farm_order(&farm, "ann", kit_sweep("a frog", 0, 1, &frog_model));
+    farm_pages(&farm, 1);
+    struct digest key = fail_one(&farm, 1);
+    schedule_worker_gone(&farm.scheduler, farm.workers[1], farm.now_ms);
+    farm.now_ms += 60000;
+    struct lease *lease = farm_grant(&farm, 1, 1);
+    farm_here(&farm, 2, 1, 0, 0);
+    schedule_fail(&farm.scheduler, farm.workers[0], lease->id, &key, ERR_NUMERIC, "NaN", farm.now_ms);
+    schedule_find(&farm.scheduler, &key)->attempts = ATTEMPTS_LIMIT; /* and the other one has yet to try */
+    farm.now_ms += 60000;
+    assert_non_null(farm_grant(&farm, 2, 1));
+    schedule_worker_gone(&farm.scheduler, farm.workers[0], farm.now_ms); /* the network is gone, for all */
+    schedule_worker_gone(&farm.scheduler, farm.workers[1], farm.now_ms);
+    assert_int_equal(farm.scheduler.loss_count, 0);
+    farm_here(&farm, 2, 1, 0, 0);
+    assert_non_null(farm_grant(&farm, 2, 1));
+    farm_release(&farm);
+}
+
 static void test_bench_and_probation(void **state) {
     struct farm farm;
     struct why why;
@@ -543,7 +566,7 @@ static void test_poison_among_others(void **state) {
     (void)state;
     farm_init(&farm, 1, 4);
     struct order *order = farm_order(&farm, "ann", kit_sweep("a frog", 0, 1000, &frog_model));
-    uint64_t begin_ms = farm.now_ms;
+    uint64_t begin_ms = farm.now_ms, good_ms = 0;
     while (!order_is_finished(order)) {
         farm_pages(&farm, 16);
         struct lease *lease = farm_grant(&farm, 1, 4);
@@ -556,13 +579,14 @@ static void test_poison_among_others(void **state) {
             if (key.bytes[3] % 16 == 0)
                 schedule_fail(&farm.scheduler, farm.workers[0], id, &key, ERR_NUMERIC, "NaN", farm.now_ms);
             else
-                farm_deliver(&farm, 1, &key, 10);
+                farm_deliver(&farm, 1, &key, 10), good_ms = farm.now_ms;
         }
         farm_settle(&farm);
     }
     assert_true(order->failed > 30);
     assert_int_equal(order->done + order->failed, 1000);
-    assert_true(farm.now_ms - begin_ms < 30000 + 10 * 2000); /* drawing all takes 10 s, and 20 s are back-offs and benches */
+    assert_true(good_ms - begin_ms < 30000);                     /* drawing all of them takes 10 s */
+    assert_true(farm.now_ms - begin_ms < 3 * 10000 * order->failed); /* and what is left costs a short bench an attempt at most */
     farm_release(&farm);
 }
 
@@ -617,6 +641,7 @@ int main(void) {
         cmocka_unit_test(test_three_distinct_workers),
         cmocka_unit_test(test_reconnecting_worker_counts_once),
         cmocka_unit_test(test_single_worker_ends_a_poison_job),
+        cmocka_unit_test(test_absence_fails_no_job),
         cmocka_unit_test(test_bench_and_probation),
         cmocka_unit_test(test_success_between_keeps_off_the_bench),
         cmocka_unit_test(test_jobs_that_fail_everywhere_bench_nobody),

@@ -343,6 +343,23 @@ static void check_end(const struct sim *sim) {
     }
 }
 
+/* Every sum is kept step by step: in the end all of them are nothing. */
+static void check_sums(const struct sim *sim) {
+    const struct scheduler *scheduler = &sim->scheduler;
+    const struct user *user = share_find(&scheduler->share, "tester");
+    uint64_t worker_sums = 0, docket_sums = 0;
+    for (size_t i = 0; i < scheduler->worker_count; i++)
+        worker_sums += scheduler->workers[i]->leased + scheduler->workers[i]->lease_count +
+                       (scheduler->workers[i]->leased_cost != 0);
+    for (size_t i = 0; i < scheduler->docket_count; i++)
+        docket_sums += scheduler->dockets[i]->ready + scheduler->dockets[i]->coming + scheduler->dockets[i]->in_claim;
+    if (worker_sums || docket_sums || user->ready_jobs || user->coming_jobs || user->leased || user->heap_at ||
+        scheduler->ready_count || scheduler->asked_count || scheduler->coming_count || scheduler->page_count ||
+        scheduler->back_off_count || scheduler->class_count || scheduler->flight_count || scheduler->leases.count ||
+        scheduler->claimable || sim->queue.waiting || sim->queue.waiting_cost != 0)
+        fail_msg("seed %" PRIu64 ": something is counted that is not there", sim->seed);
+}
+
 static void run_seed(uint64_t seed) {
     struct sim *sim = memory_get(sizeof *sim);
     sim->seed = sim->random = seed;
@@ -361,6 +378,14 @@ static void run_seed(uint64_t seed) {
                      sim->queue.orders[i]->done, sim->queue.orders[i]->jobs, sim->scheduler.ready_count,
                      sim->scheduler.flight_count);
     check_end(sim);
+    if (sim->page_out)
+        schedule_page_lost(&sim->scheduler, &sim->page);
+    sim->page_out = false;
+    commit_turn(sim);
+    answer_turn(sim);
+    while (sim->scheduler.leases.count) /* of pictures that a late result has brought, or that nobody asked for */
+        schedule_worker_gone(&sim->scheduler, sim->scheduler.leases.leases[0]->worker, sim->now_ms);
+    check_sums(sim);
     end_life(sim);
     queue_release(&sim->queue);
     free(sim);
