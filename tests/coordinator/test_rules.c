@@ -576,10 +576,12 @@ static void test_poison_among_others(void **state) {
         while (lease_find(&farm.scheduler.leases, id)) {
             struct digest key = lease->flights[0]->key;
             farm.now_ms += 10;
-            if (key.bytes[3] % 16 == 0)
+            if (key.bytes[3] % 16 == 0) {
                 schedule_fail(&farm.scheduler, farm.workers[0], id, &key, ERR_NUMERIC, "NaN", farm.now_ms);
-            else
-                farm_deliver(&farm, 1, &key, 10), good_ms = farm.now_ms;
+            } else {
+                farm_deliver(&farm, 1, &key, 10);
+                good_ms = farm.now_ms;
+            }
         }
         farm_settle(&farm);
     }

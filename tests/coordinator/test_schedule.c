@@ -117,7 +117,8 @@ static void test_late_result_ends_another_lease(void **state) {
     struct order *order = farm_order(&farm, "ann", kit_sweep("a frog", 0, 1, &frog_model));
     struct digest key = farm_key(order, 0);
     farm_pages(&farm, 2);
-    schedule_worker_gone(&farm.scheduler, (farm_grant(&farm, 1, 1), farm.workers[0]), farm.now_ms);
+    assert_non_null(farm_grant(&farm, 1, 1));
+    schedule_worker_gone(&farm.scheduler, farm.workers[0], farm.now_ms);
     struct lease *lease = farm_grant(&farm, 2, 1);
     uint64_t id = lease->id;
     uint32_t epoch = lease->epoch;
@@ -309,7 +310,7 @@ static void test_slow_worker_is_held_back(void **state) {
     struct farm farm;
     (void)state;
     farm_init(&farm, 2, 1);
-    struct order *order = farm_order(&farm, "ann", kit_sweep("a frog", 0, 8, &frog_model));
+    farm_order(&farm, "ann", kit_sweep("a frog", 0, 8, &frog_model));
     farm_pages(&farm, 200);
     farm_grant(&farm, 1, 1);
     farm_grant(&farm, 2, 1);
@@ -326,11 +327,10 @@ static void test_slow_worker_is_held_back(void **state) {
     assert_null(farm_grant(&farm, 2, 16));
     farm.now_ms += 1;
     assert_int_equal(farm_grant(&farm, 2, 16)->count, 1);
-    (void)order;
     farm_release(&farm);
     /* A slow one is not held back from what the fast one has failed. */
     farm_init(&farm, 2, 1);
-    order = farm_order(&farm, "ann", kit_sweep("a frog", 0, 3, &frog_model));
+    farm_order(&farm, "ann", kit_sweep("a frog", 0, 3, &frog_model));
     farm_pages(&farm, 200);
     farm_grant(&farm, 1, 1);
     farm_grant(&farm, 2, 1);
