@@ -488,6 +488,7 @@ static void test_failures(void **state) {
     struct farm farm;
     struct worker workers[3];
     struct message_submitted submitted;
+    struct error error;
     struct message answer, retry = { .type = MESSAGE_RETRY, .sweep_ref = { "frog" } };
     (void)state;
     setup(&farm);
@@ -523,9 +524,8 @@ static void test_failures(void **state) {
     worker_open(&workers[0], &farm, "w4", 12);
     assert_int_equal(work_off(&workers[0], &farm, "frog"), 1);
     assert_int_equal(status_of(&farm, "frog").done, 1);
-    ask(&answer, &farm, &retry, MESSAGE_REFUSED); /* nothing has failed now */
-    assert_non_null(strstr(answer.refused.text, "there is nothing to retry"));
-    message_release(&answer);
+    assert_int_equal(refusal(&error, &farm, &retry), ERR_INVALID);
+    assert_string_equal(error.message, "sweep \"frog\": none of its 1 jobs has failed, there is nothing to retry");
     worker_close(&workers[0]);
     teardown(&farm);
 }
