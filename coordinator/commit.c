@@ -17,6 +17,7 @@ struct settled {
     bool done;      /* else failed */
     bool of_result; /* by a result of this commit; else it was marked */
     bool rendered;  /* and drawn for its sweep */
+    uint32_t render_ms; /* in so many milliseconds of a device */
 };
 
 struct commit {
@@ -66,7 +67,7 @@ static void take_item(struct commit *commit, struct result_item *item) {
     bloom_add(commit->farm->bloom, &item->key); /* before it is there: who asks the ledger asks behind us */
     const struct flight *flight = schedule_find(scheduler, &item->key);
     for (uint32_t p = 0; flight && p < flight->place_count; p++)
-        settle(commit, &(struct settled){ flight->places[p], true, true, p == 0 });
+        settle(commit, &(struct settled){ flight->places[p], true, true, p == 0, p == 0 ? item->render_ms : 0 });
 }
 
 static void take_deliveries(struct commit *commit) {
@@ -100,7 +101,7 @@ static void take_marks(struct commit *commit) {
     if (!count)
         return;
     for (size_t i = 0; i < count; i++)
-        settle(commit, &(struct settled){ scheduler->marks[i], true, false, false });
+        settle(commit, &(struct settled){ scheduler->marks[i], true, false, false, 0 });
     scheduler->mark_count -= count;
     memmove(scheduler->marks, scheduler->marks + count, scheduler->mark_count * sizeof *scheduler->marks);
 }
@@ -116,7 +117,7 @@ static void take_losses(struct commit *commit) {
     commit->loss_count = count;
     for (size_t i = 0; i < count; i++) {
         const struct loss *loss = &commit->losses[i];
-        settle(commit, &(struct settled){ loss->place, false, false, false });
+        settle(commit, &(struct settled){ loss->place, false, false, false, 0 });
         commit->failures[i] = (struct ledger_failure){ loss->place.order->number, loss->place.index, loss->code, loss->text };
     }
     scheduler->loss_count -= count;
@@ -153,7 +154,7 @@ static void add_bits(struct commit *commit, const struct settled *settled, size_
 static void add_change(struct commit *commit, const struct settled *settled, size_t count) {
     const struct order *order = settled->place.order;
     struct ledger_change change = { .sweep = order->number, .state = order->state, .rendered = order->rendered,
-                                    .finished_unix_ms = order->finished_unix_ms };
+                                    .device_ms = order->device_ms, .finished_unix_ms = order->finished_unix_ms };
     uint64_t settled_now = order->done + order->failed;
     for (size_t i = 0; i < count; i++) {
         enum job_state before = order_job_state(order, settled[i].place.index);
@@ -161,12 +162,13 @@ static void add_change(struct commit *commit, const struct settled *settled, siz
         if (!twice && before != JOB_DONE && before != JOB_FAILED) {
             settled_now++;
             change.rendered += settled[i].rendered;
+            change.device_ms += settled[i].render_ms;
         }
     }
     for (size_t i = 0; i < commit->loss_count; i++)
         if (commit->losses[i].place.order == order)
             change.last_error = commit->losses[i].text;
-    if (order->state == SWEEP_ACTIVE && settled_now >= order->jobs) {
+    if ((order->state == SWEEP_ACTIVE || order->state == SWEEP_PAUSED) && settled_now >= order->jobs) {
         change.state = SWEEP_DONE;
         change.finished_unix_ms = commit->unix_ms;
     }
@@ -248,7 +250,7 @@ static void commit_work(struct task *task) {
 static void acknowledge(struct coordinator *farm, const struct delivery *delivery) {
     struct message message = { .type = MESSAGE_ACKNOWLEDGED, .request = delivery->request };
     struct digest keys[LIMIT_BATCH];
-    struct session *session = session_find_number(&farm->sessions, delivery->worker);
+    struct session *session = session_find_worker(&farm->sessions, delivery->worker);
     for (size_t i = 0; i < delivery->results.count; i++)
         if (!delivery->errors[i].code)
             keys[message.keys.count++] = delivery->results.items[i].key;
@@ -265,14 +267,17 @@ static void apply_changes(struct commit *commit) {
         const struct ledger_change *change = &commit->changes[i];
         struct order *order = queue_find_number(&commit->farm->queue, change->sweep);
         order->rendered = change->rendered;
-        if (change->state != SWEEP_DONE || order->state != SWEEP_ACTIVE)
+        order->device_ms = change->device_ms;
+        if (change->state != SWEEP_DONE || (order->state != SWEEP_ACTIVE && order->state != SWEEP_PAUSED))
             continue;
         order->state = SWEEP_DONE;
+        schedule_order_changed(&commit->farm->scheduler, order);
         order->finished_unix_ms = change->finished_unix_ms;
-        char done[24], failed[24];
+        char done[24], failed[24], id[DIGEST_HEX_SIZE];
+        digest_hex(&order->id, id);
         snprintf(done, sizeof done, "%llu", (unsigned long long)order->done);
         snprintf(failed, sizeof failed, "%llu", (unsigned long long)order->failed);
-        log_event(LOG_INFO, "sweep-done", "name", order->name, "done", done, "failed", failed, NULL);
+        log_event(LOG_INFO, "sweep-done", "sweep", id, "name", order->name, "done", done, "failed", failed, NULL);
     }
 }
 

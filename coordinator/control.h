@@ -16,6 +16,11 @@ void control_take(struct coordinator *farm, const struct route *route, struct me
 /* The parts, a file each. */
 void submit_take(struct coordinator *farm, const struct route *route, struct message *message);
 void list_take(struct coordinator *farm, const struct route *route, struct message *message);
+void operate_take(struct coordinator *farm, const struct route *route, struct message *message);
+void drain_take(struct coordinator *farm, const struct route *route, const struct message *message);
+void status_take(struct coordinator *farm, const struct route *route, const struct message *message);
+void workers_take(struct coordinator *farm, const struct route *route, uint64_t request);
+void usage_take(struct coordinator *farm, const struct route *route, uint64_t request);
 void explain_take(struct coordinator *farm, const struct route *route, struct message *message);
 void fetch_take(struct coordinator *farm, const struct route *route, const struct message *message);
 void missing_take(struct coordinator *farm, const struct route *route, struct message *message);

@@ -89,13 +89,13 @@ static enum err take_sweep(void *context, const struct ledger_sweep *row, struct
     struct coordinator *farm = context;
     struct order order = {
         .number = row->number, .touched = row->touched, .id = row->id, .name = text_copy(row->name),
-        .user = text_copy(row->user), .state = row->state, .places = row->places, .jobs = row->jobs,
+        .user = text_copy(row->user), .state = row->state, .priority = row->priority, .device_ms = row->device_ms, .places = row->places, .jobs = row->jobs,
         .rendered = row->rendered, .submitted_unix_ms = row->submitted_unix_ms,
         .finished_unix_ms = row->finished_unix_ms, .last_error = text_copy(row->last_error),
     };
     struct order *added = queue_add(&farm->queue, &order);
     enum err err = ledger_each_chunk(farm->ledger, added->number, take_bits, added, error);
-    if (!err && added->state == SWEEP_ACTIVE)
+    if (!err && (added->state == SWEEP_ACTIVE || added->state == SWEEP_PAUSED))
         open_order(farm, added);
     return err;
 }

@@ -94,16 +94,14 @@ void delivery_free(struct delivery *delivery) {
 
 /* An item that is not what it claims to be: its job goes back, charged; the worker hears why. */
 static void refuse_item(struct coordinator *farm, const struct delivery *delivery, size_t i) {
-    const struct session *session = session_find_number(&farm->sessions, delivery->worker);
+    struct worker *worker = schedule_worker_number(&farm->scheduler, delivery->worker);
     struct error error = delivery->errors[i];
     char hex[DIGEST_HEX_SIZE];
     digest_hex(&delivery->results.items[i].key, hex);
     error_prefix(&error, "result %.16s...", hex);
-    log_event(LOG_WARN, "result-refused", "worker", session ? session->hello.name : "", "key", hex, "code",
+    log_event(LOG_WARN, "result-refused", "worker", worker->name, "key", hex, "code",
               err_name(error.code), "why", error.message, NULL);
-    struct lease *lease = lease_find(&farm->scheduler.leases, delivery->results.lease);
-    if (lease && lease->worker == delivery->worker)
-        schedule_fail(&farm->scheduler, lease, &delivery->results.items[i].key, error.code, error.message);
+    schedule_fail_key(&farm->scheduler, worker, &delivery->results.items[i].key, error.code, error.message, farm->now_ms);
     farm_refuse(farm, &delivery->route, delivery->request, &error);
 }
 
@@ -111,14 +109,17 @@ static void check_finish(struct task *task) {
     struct delivery *delivery = (struct delivery *)task;
     struct coordinator *farm = delivery->farm;
     struct gather *gather = &farm->gather;
+    struct worker *worker = schedule_worker_number(&farm->scheduler, delivery->worker);
     size_t valid = 0;
     for (size_t i = 0; i < delivery->results.count; i++) {
         if (delivery->errors[i].code) {
             refuse_item(farm, delivery, i);
             continue;
         }
+        const struct result_item *item = &delivery->results.items[i];
         valid++;
-        schedule_commit_begin(&farm->scheduler, &delivery->results.items[i].key);
+        schedule_delivered(&farm->scheduler, worker, &item->key, item->render_ms, farm->now_ms);
+        schedule_commit_begin(&farm->scheduler, &item->key);
     }
     if (!valid) {
         delivery_free(delivery);
@@ -143,7 +144,7 @@ void gather_take(struct coordinator *farm, struct session *session, struct messa
     delivery->task = (struct task){ .work = check_work, .finish = check_finish };
     delivery->farm = farm;
     delivery->route = session->route;
-    delivery->worker = session->number;
+    delivery->worker = session->worker->number;
     delivery->request = message->request;
     delivery->results = message->results;
     delivery->errors = memory_get_array(delivery->results.count, sizeof *delivery->errors);

@@ -18,7 +18,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS sweeps (number INTEGER PRIMARY KEY, touched INTEGER NOT NULL, id BLOB NOT NULL UNIQUE,"
     " name TEXT NOT NULL, user TEXT NOT NULL, places INTEGER NOT NULL, jobs INTEGER NOT NULL, rendered INTEGER NOT NULL,"
-    " state INTEGER NOT NULL, submitted_ms INTEGER NOT NULL, finished_ms INTEGER NOT NULL, last_error TEXT NOT NULL);"
+    " state INTEGER NOT NULL, submitted_ms INTEGER NOT NULL, finished_ms INTEGER NOT NULL, last_error TEXT NOT NULL,"
+    " priority INTEGER NOT NULL DEFAULT 0, device_ms INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS chunks (sweep INTEGER NOT NULL, chunk INTEGER NOT NULL, done BLOB NOT NULL,"
     " failed BLOB NOT NULL, PRIMARY KEY (sweep, chunk)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS batches (batch INTEGER PRIMARY KEY, committed_ms INTEGER NOT NULL, results BLOB NOT NULL);"
@@ -29,7 +30,7 @@ struct ledger {
     sqlite3 *db;
     struct keys *keys;
     uint64_t generation, last_batch;
-    sqlite3_stmt *add_sweep, *reopen_sweep, *clear_failures, *clear_failed_bits, *cancel_sweep, *add_batch, *set_bits,
+    sqlite3_stmt *add_sweep, *reopen_sweep, *clear_failures, *clear_failed_bits, *set_state, *set_priority, *add_batch, *set_bits,
         *add_failure, *set_sweep, *get_batch, *get_failure;
 };
 
@@ -67,7 +68,10 @@ static enum err settle_meta(bool *fresh, struct ledger *ledger, const char *path
     struct utsname system;
     uint64_t layout;
     enum err err = get_meta(&layout, ledger, "layout", error);
-    if (!err && layout && layout != LEDGER_LAYOUT)
+    if (!err && layout == 1)
+        err = sql_run(ledger->db, "ALTER TABLE sweeps ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+                                  "ALTER TABLE sweeps ADD COLUMN device_ms INTEGER NOT NULL DEFAULT 0", error);
+    else if (!err && layout && layout != LEDGER_LAYOUT)
         err = error_set(error, ERR_UNSUPPORTED, "ledger %s: want layout %d, it has %" PRIu64, path, LEDGER_LAYOUT, layout);
     if (!err)
         err = get_meta(&ledger->generation, ledger, "generation", error);
@@ -88,16 +92,18 @@ static enum err prepare(struct ledger *ledger, struct error *error) {
         const char *sql;
     } list[] = {
         { &ledger->add_sweep, "INSERT INTO sweeps (touched, id, name, user, places, jobs, rendered, state, submitted_ms,"
-                              " finished_ms, last_error) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, 0, '')"
-                              " ON CONFLICT (id) DO UPDATE SET touched = excluded.touched, name = excluded.name RETURNING number" },
-        { &ledger->reopen_sweep, "UPDATE sweeps SET name = ?, touched = ?, state = ?, last_error = '' WHERE number = ?" },
+                              " finished_ms, last_error, priority) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, 0, '', ?)"
+                              " ON CONFLICT (id) DO UPDATE SET touched = excluded.touched, name = excluded.name,"
+                              " priority = excluded.priority RETURNING number" },
+        { &ledger->reopen_sweep, "UPDATE sweeps SET name = ?, touched = ?, state = ?, priority = ?, last_error = '' WHERE number = ?" },
         { &ledger->clear_failures, "DELETE FROM failures WHERE sweep = ?" },
         { &ledger->clear_failed_bits, "UPDATE chunks SET failed = x'' WHERE sweep = ? AND length(failed) > 0" },
-        { &ledger->cancel_sweep, "UPDATE sweeps SET state = ?, finished_ms = ? WHERE number = ?" },
+        { &ledger->set_state, "UPDATE sweeps SET state = ?, finished_ms = ? WHERE number = ?" },
+        { &ledger->set_priority, "UPDATE sweeps SET priority = ? WHERE number = ?" },
         { &ledger->add_batch, "INSERT INTO batches (batch, committed_ms, results) VALUES (?, ?, ?)" },
         { &ledger->set_bits, "INSERT OR REPLACE INTO chunks (sweep, chunk, done, failed) VALUES (?, ?, ?, ?)" },
         { &ledger->add_failure, "INSERT OR REPLACE INTO failures (sweep, job, code, text) VALUES (?, ?, ?, ?)" },
-        { &ledger->set_sweep, "UPDATE sweeps SET state = ?, rendered = ?, finished_ms = ?,"
+        { &ledger->set_sweep, "UPDATE sweeps SET state = ?, rendered = ?, device_ms = ?, finished_ms = ?,"
                               " last_error = coalesce(?, last_error) WHERE number = ?" },
         { &ledger->get_batch, "SELECT results FROM batches WHERE batch = ?" },
         { &ledger->get_failure, "SELECT text FROM failures WHERE sweep = ? AND job = ?" },
@@ -208,6 +214,7 @@ enum err ledger_add_sweep(uint64_t *number, struct ledger *ledger, const struct 
     sql_bind_u64(s, 6, sweep->jobs);
     sql_bind_u64(s, 7, sweep->state);
     sql_bind_u64(s, 8, sweep->submitted_unix_ms);
+    sqlite3_bind_int(s, 9, sweep->priority);
     bool row = false;
     enum err err = sql_step(&row, s, error);
     if (err)
@@ -226,14 +233,15 @@ static enum err roll_back(struct ledger *ledger, enum err err) {
 }
 
 enum err ledger_reopen_sweep(struct ledger *ledger, uint64_t number, const char *name, uint64_t touched,
-                             enum sweep_state state, struct error *error) {
+                             enum sweep_state state, int32_t priority, struct error *error) {
     enum err err = sql_run(ledger->db, "BEGIN IMMEDIATE", error);
     if (err)
         return err;
     sql_bind_text(ledger->reopen_sweep, 1, name);
     sql_bind_u64(ledger->reopen_sweep, 2, touched);
     sql_bind_u64(ledger->reopen_sweep, 3, state);
-    sql_bind_u64(ledger->reopen_sweep, 4, number);
+    sqlite3_bind_int(ledger->reopen_sweep, 4, priority);
+    sql_bind_u64(ledger->reopen_sweep, 5, number);
     err = sql_step_done(ledger->reopen_sweep, error);
     if (!err) {
         sql_bind_u64(ledger->clear_failures, 1, number);
@@ -248,11 +256,18 @@ enum err ledger_reopen_sweep(struct ledger *ledger, uint64_t number, const char 
     return err ? roll_back(ledger, err) : ERR_OK;
 }
 
-enum err ledger_cancel_sweep(struct ledger *ledger, uint64_t number, uint64_t unix_ms, struct error *error) {
-    sql_bind_u64(ledger->cancel_sweep, 1, SWEEP_CANCELLED);
-    sql_bind_u64(ledger->cancel_sweep, 2, unix_ms);
-    sql_bind_u64(ledger->cancel_sweep, 3, number);
-    return sql_step_done(ledger->cancel_sweep, error);
+enum err ledger_set_state(struct ledger *ledger, uint64_t number, enum sweep_state state, uint64_t finished_unix_ms,
+                          struct error *error) {
+    sql_bind_u64(ledger->set_state, 1, state);
+    sql_bind_u64(ledger->set_state, 2, finished_unix_ms);
+    sql_bind_u64(ledger->set_state, 3, number);
+    return sql_step_done(ledger->set_state, error);
+}
+
+enum err ledger_set_priority(struct ledger *ledger, uint64_t number, int32_t priority, struct error *error) {
+    sqlite3_bind_int(ledger->set_priority, 1, priority);
+    sql_bind_u64(ledger->set_priority, 2, number);
+    return sql_step_done(ledger->set_priority, error);
 }
 
 enum err ledger_each_sweep(struct ledger *ledger,
@@ -261,7 +276,7 @@ enum err ledger_each_sweep(struct ledger *ledger,
     sqlite3_stmt *s = NULL;
     bool row = false;
     enum err err = sql_prepare(&s, ledger->db, "SELECT number, touched, id, name, user, places, jobs, rendered, state,"
-                                               " submitted_ms, finished_ms, last_error FROM sweeps ORDER BY number", error);
+                                               " submitted_ms, finished_ms, last_error, priority, device_ms FROM sweeps ORDER BY number", error);
     while (!err && !(err = sql_step(&row, s, error)) && row) {
         struct ledger_sweep sweep = {
             .number = sql_u64(s, 0), .touched = sql_u64(s, 1),
@@ -269,6 +284,7 @@ enum err ledger_each_sweep(struct ledger *ledger,
             .places = sql_u64(s, 5), .jobs = sql_u64(s, 6), .rendered = sql_u64(s, 7),
             .state = (enum sweep_state)sql_u64(s, 8), .submitted_unix_ms = sql_u64(s, 9),
             .finished_unix_ms = sql_u64(s, 10), .last_error = (const char *)sqlite3_column_text(s, 11),
+            .priority = sqlite3_column_int(s, 12), .device_ms = sql_u64(s, 13),
         };
         if (sqlite3_column_bytes(s, 2) != DIGEST_SIZE) {
             err = error_set(error, ERR_CORRUPT, "ledger: sweep %" PRIu64 ": its id has %d bytes, want %d", sweep.number,
@@ -359,9 +375,10 @@ static enum err commit_rest(struct ledger *ledger, const struct ledger_commit *c
         const struct ledger_change *change = &commit->changes[i];
         sql_bind_u64(ledger->set_sweep, 1, change->state);
         sql_bind_u64(ledger->set_sweep, 2, change->rendered);
-        sql_bind_u64(ledger->set_sweep, 3, change->finished_unix_ms);
-        sql_bind_text(ledger->set_sweep, 4, change->last_error);
-        sql_bind_u64(ledger->set_sweep, 5, change->sweep);
+        sql_bind_u64(ledger->set_sweep, 3, change->device_ms);
+        sql_bind_u64(ledger->set_sweep, 4, change->finished_unix_ms);
+        sql_bind_text(ledger->set_sweep, 5, change->last_error);
+        sql_bind_u64(ledger->set_sweep, 6, change->sweep);
         err = sql_step_done(ledger->set_sweep, error);
     }
     return err;

@@ -16,10 +16,10 @@
 #include "base/hash.h"
 #include "proto/message.h"
 
-enum { LEDGER_LAYOUT = 1, LEDGER_GROUP = 4096 /* results of one commit at most */ };
+enum { LEDGER_LAYOUT = 2, /* 2: priorities, device time */ LEDGER_GROUP = 4096 /* results of one commit at most */ };
 
 struct ledger;
-/* Creates the file if missing (*fresh). A file of another layout is refused by both numbers. ":memory:" for tests. Every
+/* Creates the file if missing (*fresh). A file of layout 1 is brought up to date, one of any other is refused by both numbers. ":memory:" for tests. Every
  * opening raises the generation. */
 MUST_USE enum err ledger_open(struct ledger **ledger, bool *fresh, const char *path, struct error *error);
 void ledger_close(struct ledger *ledger);
@@ -36,14 +36,19 @@ struct ledger_sweep {
     uint64_t places, jobs, rendered;
     enum sweep_state state;
     uint64_t submitted_unix_ms, finished_unix_ms;
+    int32_t priority;
+    uint64_t device_ms; /* spent on drawing it */
 };
-/* One of the same id that was added a moment ago keeps its number, and takes this name. */
+/* One of the same id that was added a moment ago keeps its number, and takes this name and priority. */
 MUST_USE enum err ledger_add_sweep(uint64_t *number, struct ledger *ledger, const struct ledger_sweep *sweep,
                                    struct error *error);
 /* Submitted once more: active again, under this name, its failures forgotten. */
 MUST_USE enum err ledger_reopen_sweep(struct ledger *ledger, uint64_t number, const char *name, uint64_t touched,
-                                      enum sweep_state state, struct error *error);
-MUST_USE enum err ledger_cancel_sweep(struct ledger *ledger, uint64_t number, uint64_t unix_ms, struct error *error);
+                                      enum sweep_state state, int32_t priority, struct error *error);
+/* Cancelled (with the time of its end), paused, active again (0). */
+MUST_USE enum err ledger_set_state(struct ledger *ledger, uint64_t number, enum sweep_state state, uint64_t finished_unix_ms,
+                                   struct error *error);
+MUST_USE enum err ledger_set_priority(struct ledger *ledger, uint64_t number, int32_t priority, struct error *error);
 
 /* In order of number; a callback's error ends the walk. */
 MUST_USE enum err ledger_each_sweep(struct ledger *ledger,
@@ -76,7 +81,7 @@ struct ledger_failure {
 struct ledger_change {
     uint64_t sweep;
     enum sweep_state state;
-    uint64_t rendered, finished_unix_ms;
+    uint64_t rendered, device_ms, finished_unix_ms;
     const char *last_error; /* NULL: as it was */
 };
 struct ledger_commit {

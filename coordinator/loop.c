@@ -24,6 +24,8 @@ static void fill_options(struct coordinator *farm, const struct coordinator_opti
         farm->options.liveness_ms = 10000;
     if (!farm->options.max_batch)
         farm->options.max_batch = LIMIT_BATCH;
+    if (!farm->options.patience_percent)
+        farm->options.patience_percent = 100;
     if (!farm->options.credit_bytes)
         farm->options.credit_bytes = UINT64_C(16) << 20;
 }
@@ -52,12 +54,17 @@ enum err coordinator_create(struct coordinator **out, const struct coordinator_o
     if (!err)
         err = library_open(&farm->library, options->models, error);
     if (!err) {
-        farm->ledger_path = strcmp(options->store, "mem:") == 0 ? text_copy(":memory:") : path_join(options->store, "ledger.sqlite");
+        farm->ledger_path = options->ledger                      ? text_copy(options->ledger)
+                            : strcmp(options->store, "mem:") == 0 ? text_copy(":memory:")
+                                                                  : path_join(options->store, "ledger.sqlite");
         err = farm_recover(farm, error);
     }
     if (!err) {
         schedule_init(&farm->scheduler, &farm->queue, farm->bloom, (ledger_generation(farm->ledger) << LEASE_ID_BITS) + 1,
                       farm->options.max_batch);
+        farm->scheduler.leases.patience_percent = farm->options.patience_percent;
+        for (uint32_t i = 0; i < options->weight_count; i++)
+            schedule_set_weight(&farm->scheduler, options->weights[i].user, options->weights[i].weight);
         farm->free_bytes = store_free_bytes(farm->store);
         farm->tidy_again = true;
         err = link_bind(&farm->link, options->addresses, options->address_count, error);
@@ -161,11 +168,11 @@ static void page_finish(struct task *task) {
 
 static void plan_turn(struct coordinator *farm) {
     struct page page;
-    if (farm->closing || !schedule_take_page(&page, &farm->scheduler, sessions_wanted(&farm->sessions)))
-        return;
-    struct planning *planning = memory_get(sizeof *planning);
-    *planning = (struct planning){ .task = { .work = page_work, .finish = page_finish }, .farm = farm, .page = page };
-    desk_post(farm->plan_desk, &planning->task);
+    while (!farm->closing && schedule_take_page(&page, &farm->scheduler, farm->sessions.wanted)) {
+        struct planning *planning = memory_get(sizeof *planning);
+        *planning = (struct planning){ .task = { .work = page_work, .finish = page_finish }, .farm = farm, .page = page };
+        desk_post(farm->plan_desk, &planning->task);
+    }
 }
 
 /* ---- upkeep --------------------------------------------------------------------------------------------------------- */
@@ -222,6 +229,8 @@ static void take_message(struct coordinator *farm, const struct route *from, str
     case MESSAGE_PROGRESS:
     case MESSAGE_RESULTS:
     case MESSAGE_FAILURE:
+    case MESSAGE_HOLD:
+    case MESSAGE_OFFER:
     case MESSAGE_GOODBYE: session_take(farm, from, message); break;
     default: control_take(farm, from, message); break;
     }
@@ -260,8 +269,8 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-uint64_t coordinator_wakes_ms(const struct coordinator *farm) {
-    if (schedule_wants_page(&farm->scheduler, sessions_wanted(&farm->sessions)) && !farm->closing)
+uint64_t coordinator_wakes_ms(struct coordinator *farm) {
+    if (!farm->closing && schedule_wants_page(&farm->scheduler, farm->sessions.wanted))
         return farm->now_ms; /* a sweep with long stretches of nothing to do: look on */
     return earlier(farm->now_ms + IDLE_MS, earlier(sessions_next_ms(farm), gather_next_ms(farm)));
 }

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "coordinator/coordinator.h"
+#include "proto/catalog.h"
 
 enum { ADDRESSES_LIMIT = 16, CONFIG_LIMIT = 1 << 20 };
 
@@ -29,10 +30,13 @@ static const char help[] =
     "  --heartbeat-ms N       how often workers say that they live (1000)\n"
     "  --liveness-ms N        silence after which a worker's jobs go elsewhere (10000)\n"
     "  --max-batch N          jobs of one lease at most, 1..256 (256)\n"
+    "  --patience-percent N   of the time that a lease may stand without progress, 1..10000 (100)\n"
+    "  --ledger FILE          the ledger elsewhere than in the store\n"
     "  --free-mark-bytes N    less free space than this stops leasing (268435456; 0: never)\n"
     "  --log FILE             append the log there (else stderr)\n"
     "  --config FILE          a JSON object of these options: {\"store\": \"/srv/farm\", \"listen\": [\"ipc:///run/farm.sock\"]};\n"
-    "                         what the command line says goes before it\n"
+    "                         what the command line says goes before it; and there alone, users' weights for fair shares,\n"
+    "                         1..1000, 1 for who is not named: {\"users\": {\"ann\": {\"weight\": 3}}}\n"
     "  --die-with-parent      end when the process that started it ends\n"
     "  --version, --help\n"
     "\n"
@@ -47,6 +51,7 @@ struct arguments {
     const char *addresses[ADDRESSES_LIMIT];
     const char *log;
     json_t *config; /* owned; texts above may be its */
+    struct user_weight *weights; /* owned */
     bool die_with_parent, done;
 };
 
@@ -81,6 +86,7 @@ static const struct option options_table[] = {
     { "models", required_argument, NULL, 'm' },       { "heartbeat-ms", required_argument, NULL, 'b' },
     { "liveness-ms", required_argument, NULL, 'v' },  { "max-batch", required_argument, NULL, 'n' },
     { "free-mark-bytes", required_argument, NULL, 'f' }, { "log", required_argument, NULL, 'o' },
+    { "patience-percent", required_argument, NULL, 'p' }, { "ledger", required_argument, NULL, 'g' },
     { "config", required_argument, NULL, 'c' },       { "die-with-parent", no_argument, NULL, 'd' },
     { "version", no_argument, NULL, 'V' },            { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
@@ -96,6 +102,8 @@ static enum err take_option(struct arguments *arguments, int option, const char 
     case 'b': return parse_u32(&options->heartbeat_ms, "heartbeat-ms", value, 600000, error);
     case 'v': return parse_u32(&options->liveness_ms, "liveness-ms", value, 3600000, error);
     case 'n': return parse_u32(&options->max_batch, "max-batch", value, 256, error);
+    case 'g': options->ledger = value; return ERR_OK;
+    case 'p': return parse_u32(&options->patience_percent, "patience-percent", value, 10000, error);
     case 'f': return parse_number(&options->free_mark_bytes, "free-mark-bytes", value, 0, INT64_MAX, error);
     case 'l':
         if (options->address_count == ADDRESSES_LIMIT)
@@ -125,6 +133,30 @@ static enum err take_member(struct arguments *arguments, const struct option *op
                      option->has_arg == no_argument ? "true" : "a text or a whole number");
 }
 
+/* "users": {"ann": {"weight": 3}} */
+static enum err take_users(struct arguments *arguments, json_t *users, const char *file, struct error *error) {
+    const char *name, *word;
+    json_t *user, *value;
+    if (!json_is_object(users))
+        return error_set(error, ERR_INVALID, "%s: \"users\": want an object of users", file);
+    arguments->weights = memory_get_array(json_object_size(users) + 1, sizeof *arguments->weights);
+    json_object_foreach(users, name, user) {
+        if (strlen(name) > LIMIT_NAME)
+            return error_set(error, ERR_INVALID, "%s: \"users\": want names of at most %d bytes, \"%.20s...\" has %zu", file,
+                             LIMIT_NAME, name, strlen(name));
+        json_object_foreach(user, word, value)
+            if (strcmp(word, "weight") != 0)
+                return error_set(error, ERR_INVALID, "%s: user \"%s\": \"%.40s\" is no setting; \"weight\" is", file, name, word);
+        value = json_object_get(user, "weight");
+        if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > LIMIT_WEIGHT)
+            return error_set(error, ERR_INVALID, "%s: user \"%s\": weight: want a whole number 1..%d, have %" JSON_INTEGER_FORMAT,
+                             file, name, LIMIT_WEIGHT, json_integer_value(value));
+        arguments->weights[arguments->options.weight_count++] = (struct user_weight){ name, (uint32_t)json_integer_value(value) };
+    }
+    arguments->options.weights = arguments->weights;
+    return ERR_OK;
+}
+
 static enum err read_config(struct arguments *arguments, const char *file, struct error *error) {
     const char *key;
     json_t *member;
@@ -134,6 +166,11 @@ static enum err read_config(struct arguments *arguments, const char *file, struc
     if (err)
         return err;
     json_object_foreach(arguments->config, key, member) {
+        if (strcmp(key, "users") == 0) {
+            if ((err = take_users(arguments, member, file, error)))
+                return err;
+            continue;
+        }
         const struct option *option = options_table;
         while (option->name && strcmp(option->name, key))
             option++;
@@ -241,6 +278,7 @@ int main(int argc, char **argv) {
 done:
     if (err)
         fprintf(stderr, "seedfarm-coordinator: %s\n", error.message);
+    free(arguments.weights);
     json_decref(arguments.config);
     return err_exit_status(err);
 }

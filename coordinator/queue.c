@@ -41,11 +41,16 @@ struct order *queue_add(struct queue *queue, const struct order *order) {
     added->failed_places = roaring_bitmap_create();
     added->taken_places = roaring_bitmap_create();
     added->leased_places = roaring_bitmap_create();
+    added->docket = NULL;
+    added->counted = 0;
+    added->counted_cost = 0;
     assert(!queue->count || queue->orders[queue->count - 1]->number < order->number);
     queue->orders = memory_grow(queue->orders, queue->count + 1, sizeof *queue->orders);
     queue->orders[queue->count++] = added;
     if (added->touched > queue->touches)
         queue->touches = added->touched;
+    added->queue = queue;
+    order_recount(added);
     return added;
 }
 
@@ -102,13 +107,6 @@ bool order_may_have_untaken(const struct order *order) {
     return order->state == SWEEP_ACTIVE && order->sweep && order->cursor < order->places;
 }
 
-struct order *queue_next(const struct queue *queue) {
-    for (size_t i = 0; i < queue->count; i++)
-        if (order_may_have_untaken(queue->orders[i]))
-            return queue->orders[i];
-    return NULL;
-}
-
 /* Past a run of places that are all in the bitmap: whole chunks at a time where they are full. */
 static uint64_t skip_full_chunks(const roaring_bitmap_t *bitmap, uint64_t index, uint64_t places) {
     while (index % CHUNK_PLACES == 0 && index + CHUNK_PLACES <= places &&
@@ -142,6 +140,18 @@ uint64_t order_waiting(const struct order *order) {
     return order->jobs > gone ? order->jobs - gone : 0;
 }
 
+void order_recount(struct order *order) {
+    struct queue *queue = order->queue;
+    uint64_t counted = order->state == SWEEP_ACTIVE ? order_waiting(order) : 0;
+    double cost = (double)counted * order->job_cost;
+    queue->waiting += counted - order->counted; /* modulo 2^64: right in either direction */
+    queue->waiting_cost += cost - order->counted_cost;
+    if (!queue->waiting)
+        queue->waiting_cost = 0; /* what rounding has left */
+    order->counted = counted;
+    order->counted_cost = cost;
+}
+
 uint64_t order_waiting_before(const struct order *order, uint64_t index) {
     return index - roaring_bitmap_range_cardinality(order->done_places, 0, index) -
            roaring_bitmap_range_cardinality(order->failed_places, 0, index) -
@@ -167,6 +177,7 @@ bool order_set_done(struct order *order, uint32_t index) {
     pack_at_chunk_end(order->done_places, index);
     if (roaring_bitmap_remove_checked(order->failed_places, index))
         order->failed--;
+    order_recount(order);
     return true;
 }
 
@@ -176,14 +187,17 @@ bool order_set_failed(struct order *order, uint32_t index) {
     if (roaring_bitmap_contains(order->done_places, index) || !roaring_bitmap_add_checked(order->failed_places, index))
         return false;
     order->failed++;
+    order_recount(order);
     return true;
 }
 
 void order_set_leased(struct order *order, uint32_t index, bool leased) {
-    if (leased && roaring_bitmap_add_checked(order->leased_places, index))
-        order->running++;
-    if (!leased && roaring_bitmap_remove_checked(order->leased_places, index))
-        order->running--;
+    bool changed = leased ? roaring_bitmap_add_checked(order->leased_places, index)
+                          : roaring_bitmap_remove_checked(order->leased_places, index);
+    if (!changed)
+        return;
+    order->running += leased ? 1 : UINT64_MAX;
+    order_recount(order);
 }
 
 void order_set_error(struct order *order, const char *text) {
@@ -199,11 +213,23 @@ void order_untake(struct order *order) {
     order->running = 0;
     order->cursor = 0;
     order->life++;
+    order_recount(order);
 }
 
-void order_forget_failures(struct order *order) {
+void order_untake_one(struct order *order, uint32_t index) {
+    roaring_bitmap_remove(order->taken_places, index);
+    if (index < order->cursor)
+        order->cursor = index;
+}
+
+void order_ask_again(struct order *order) {
     roaring_bitmap_clear(order->failed_places);
     order->failed = 0;
+    order->cursor = 0;
+    order_set_error(order, "");
+    order->state = order_is_finished(order) ? SWEEP_DONE : SWEEP_ACTIVE;
+    order->finished_unix_ms = order->state == SWEEP_DONE ? order->finished_unix_ms : 0;
+    order_recount(order);
 }
 
 enum job_state order_job_state(const struct order *order, uint64_t index) {
@@ -301,6 +327,7 @@ enum err order_load_chunk(struct order *order, uint32_t chunk, const void *done,
     enum err err = read_chunk(order->done_places, &order->done, order, chunk, done, done_size, error);
     if (!err)
         err = read_chunk(order->failed_places, &order->failed, order, chunk, failed, failed_size, error);
+    order_recount(order);
     pack_at_chunk_end(order->done_places, chunk * CHUNK_PLACES + CHUNK_PLACES - 1);
     return err;
 }

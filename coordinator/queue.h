@@ -35,17 +35,26 @@ struct order {
     uint64_t submitted_unix_ms, finished_unix_ms;
     char *last_error; /* "" none */
     struct rate rate;
+    int32_t priority;   /* -LIMIT_PRIORITY..LIMIT_PRIORITY among its user's sweeps; the higher the sooner */
+    uint64_t device_ms; /* rendered for it, as its workers measured */
     uint32_t life; /* grows when untaken places come back: pages of an older life are void */
     uint64_t cursor; /* every untaken index is at or behind it */
     struct roaring_bitmap_s *done_places, *failed_places;
     struct roaring_bitmap_s *taken_places;  /* handed out, neither done nor failed */
     struct roaring_bitmap_s *leased_places; /* of these: with a worker */
+    struct queue *queue;     /* it is in */
+    uint64_t counted;        /* jobs of it in queue->waiting */
+    double job_cost;         /* units a job, as far as known: worker.h */
+    double counted_cost;     /* of it in queue->waiting_cost */
+    struct docket *docket;   /* the scheduler's; NULL none */
 };
 
 struct queue {
     struct order **orders; /* [count] by number */
     size_t count;
     uint64_t touches; /* the largest `touched` */
+    uint64_t waiting;    /* jobs of active sweeps neither done, failed nor running, kept up to date by the functions below */
+    double waiting_cost; /* the same in units */
 };
 
 void queue_init(struct queue *queue);
@@ -57,16 +66,16 @@ struct order *queue_find(const struct queue *queue, const struct digest *id);
 struct order *queue_find_number(const struct queue *queue, uint64_t number);
 /* By id, by the first letters of the id (6 at least), or by name (the newest of that name). */
 MUST_USE enum err queue_find_word(struct order **order, const struct queue *queue, const char *word, struct error *error);
-/* The oldest active sweep that has, or may have, untaken places; NULL: none. */
-struct order *queue_next(const struct queue *queue);
-
 /* The next untaken index. False: none within `*budget` places looked at (decreased by them); with a budget left over there is
  * none at all. */
 bool order_take(uint32_t *index, struct order *order, uint32_t *budget);
 bool order_may_have_untaken(const struct order *order);
+void order_untake_one(struct order *order, uint32_t index); /* it was taken for nothing */
 uint64_t order_waiting(const struct order *order); /* jobs neither done, failed nor running */
 /* Places before `index` that are neither done, failed nor running (excluded ones are counted, nobody has looked at them). */
 uint64_t order_waiting_before(const struct order *order, uint64_t index);
+/* Count it anew in its queue's sums: after a change of its state or its job_cost. */
+void order_recount(struct order *order);
 bool order_is_finished(const struct order *order); /* every job done or failed */
 
 /* Idempotent; true where something changed. */
@@ -76,7 +85,8 @@ void order_set_leased(struct order *order, uint32_t index, bool leased);
 void order_set_error(struct order *order, const char *text);
 /* Cancelled, or asked for again: nothing is taken any more. */
 void order_untake(struct order *order);
-void order_forget_failures(struct order *order);
+/* Failures are forgotten; what is neither done nor on its way can be taken again, where it was cancelled or paused too. */
+void order_ask_again(struct order *order);
 
 /* EXCLUDED is told only where the sweep is opened. */
 enum job_state order_job_state(const struct order *order, uint64_t index);

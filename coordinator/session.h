@@ -1,47 +1,61 @@
 /*
- * session.h - the workers: hello, requests for leases, progress, failures, silence, goodbye.
+ * session.h - the connections of workers: hello, requests for leases, progress, failures, offers, silence, goodbye.
+ *
+ * What is known of a worker beyond its connection is worker.h's, under its name. Nothing here walks over all sessions but
+ * the report: by route there is a hash table, by worker an array, who waits for a lease and who was silent longest are lists.
  */
 #ifndef COORDINATOR_SESSION_H
 #define COORDINATOR_SESSION_H
 
 #include "coordinator/rate.h"
+#include "coordinator/worker.h"
 #include "proto/link.h"
 #include "proto/message.h"
 
 struct coordinator;
 
 struct session {
-    uint64_t number;
+    struct worker *worker;  /* the scheduler's */
     struct route route;
     struct message_worker_hello hello; /* owned texts */
+    uint32_t protocol;      /* spoken with it */
     uint64_t connected_unix_ms, heard_ms, probed_ms; /* the latter two monotonic */
     uint32_t wants;         /* jobs it asked for; 0: it does not wait */
     uint64_t wants_request; /* the question its ASSIGN answers */
-    uint64_t wants_since;   /* in order of asking */
     uint64_t jobs_done, jobs_failed;
     struct rate rate;
+    size_t place;           /* in sessions->list */
+    struct session *chain;  /* by route */
+    struct session *wait_next, *wait_previous;   /* while wants > 0, in order of asking */
+    struct session *heard_next, *heard_previous; /* the longest silent first */
 };
 
 struct sessions {
-    struct session **list; /* [count] */
+    struct session **list;     /* [count] */
     size_t count;
-    uint64_t next_number, asked;
+    struct session **buckets;  /* [bucket_count] by route */
+    size_t bucket_count;
+    struct session **by_worker; /* [worker_count] by worker->number - 1 */
+    size_t worker_count;
+    struct session *wait_first, *wait_last;
+    struct session *heard_first, *heard_last;
+    uint32_t wanted;           /* jobs that all waiting ones ask for together */
 };
 
 void sessions_release(struct sessions *sessions);
 struct session *session_find(const struct sessions *sessions, const struct route *route);
-struct session *session_find_number(const struct sessions *sessions, uint64_t number);
-/* Jobs that all waiting workers ask for together. */
-uint32_t sessions_wanted(const struct sessions *sessions);
+struct session *session_find_worker(const struct sessions *sessions, uint64_t number); /* by worker->number */
 
 /* A message of a worker's. Takes what it keeps out of `message`. */
 void session_take(struct coordinator *farm, const struct route *route, struct message *message);
-/* Leases for those who wait for one, as far as there is work. */
+/* Leases for those who wait for one, as far as there is work; and leases that have ended on our side are called back. */
 void sessions_feed(struct coordinator *farm);
 /* Workers that are gone and leases that have run out lose their jobs. */
 void sessions_expire(struct coordinator *farm);
 /* When sessions_expire has something to do next. */
 uint64_t sessions_next_ms(const struct coordinator *farm);
-void session_report(struct coordinator *farm, const struct route *route, uint64_t request); /* WORKERS */
+
+/* The worker's leases end at no charge, its connection is forgotten. */
+void session_drop(struct coordinator *farm, struct session *session, const char *why);
 
 #endif

@@ -138,7 +138,8 @@ static void ledger_work(struct task *task) {
     struct ledger *ledger = submission->farm->ledger;
     const struct ledger_sweep *row = &submission->row;
     if (submission->known)
-        submission->err = ledger_reopen_sweep(ledger, row->number, row->name, row->touched, row->state, &submission->error);
+        submission->err = ledger_reopen_sweep(ledger, row->number, row->name, row->touched, row->state, row->priority,
+                                              &submission->error);
     else
         submission->err = ledger_add_sweep(&submission->row.number, ledger, row, &submission->error);
 }
@@ -171,7 +172,7 @@ static void ledger_finish(struct task *task) {
             .number = submission->row.number, .touched = submission->row.touched, .id = submission->id,
             .name = submission->submit.name, .user = submission->submit.user, .state = SWEEP_ACTIVE,
             .sweep = submission->sweep, .places = submission->places, .jobs = submission->jobs,
-            .submitted_unix_ms = submission->row.submitted_unix_ms, .last_error = text_copy(""),
+            .submitted_unix_ms = submission->row.submitted_unix_ms, .priority = submission->row.priority, .last_error = text_copy(""),
         };
         queue_add(&submission->farm->queue, &order);
         answer(submission);
@@ -186,7 +187,7 @@ static void ledger_finish(struct task *task) {
 /* The very same sweep once more: what was cancelled or failed is asked for again. Memory first: what the loop writes into
  * the ledger from now on comes behind this. */
 static void reopen(struct submission *submission, struct order *order) {
-    bool again = order->state == SWEEP_CANCELLED || order->failed;
+    bool again = order->state == SWEEP_CANCELLED || order->state == SWEEP_PAUSED || order->failed;
     submission->known = true;
     free(order->name);
     order->name = text_copy(submission->submit.name);
@@ -195,13 +196,10 @@ static void reopen(struct submission *submission, struct order *order) {
         order->sweep = submission->sweep;
         submission->sweep = NULL;
     }
-    if (again) {
-        order_set_error(order, "");
-        order_forget_failures(order);
-        order->cursor = 0;
-        order->state = order_is_finished(order) ? SWEEP_DONE : SWEEP_ACTIVE;
-        order->finished_unix_ms = order->state == SWEEP_DONE ? order->finished_unix_ms : 0;
-    }
+    order->priority = submission->row.priority;
+    if (again)
+        order_ask_again(order);
+    schedule_order_changed(&submission->farm->scheduler, order);
 }
 
 static void check_finish(struct task *task) {
@@ -215,7 +213,7 @@ static void check_finish(struct task *task) {
     submission->row = (struct ledger_sweep){
         .touched = ++farm->queue.touches, .id = submission->id, .name = submission->submit.name,
         .user = submission->submit.user, .last_error = "", .places = submission->places, .jobs = submission->jobs,
-        .state = SWEEP_ACTIVE, .submitted_unix_ms = clock_unix_ms(),
+        .state = SWEEP_ACTIVE, .priority = submission->submit.priority, .submitted_unix_ms = clock_unix_ms(),
     };
     if (order)
         reopen(submission, order);

@@ -93,6 +93,10 @@ enum {
     LIMIT_LIST = 10000,             /* jobs in one JOBS */
     LIMIT_SWEEPS = 10000,           /* sweeps in one STATUS_REPORT */
     LIMIT_WORKERS = 10000,          /* workers in one WORKERS_REPORT */
+    LIMIT_USERS = 10000,            /* users in one USAGE_REPORT */
+    LIMIT_MODELS_AT_HAND = 256,     /* models in one WORKER_HELLO */
+    LIMIT_PRIORITY = 100,           /* a sweep's is -100..100 */
+    LIMIT_WEIGHT = 1000,            /* a user's is 1..1000 */
     LIMIT_SENTENCE = 4096,          /* bytes of an error's or an explanation's text */
     LIMIT_MESSAGE = 32 << 20,       /* bytes of one message */
     LIMIT_PICTURE = 24 << 20,       /* bytes of one PNG in a message */

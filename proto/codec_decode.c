@@ -110,6 +110,14 @@ static void *take_array(struct reader *reader, size_t *to, size_t count, size_t 
     return memory_get_array(count, size);
 }
 
+static int32_t take_priority(struct reader *reader, int32_t priority)
+{
+    if (reader->code == ERR_OK && (priority < -LIMIT_PRIORITY || priority > LIMIT_PRIORITY))
+        reader->code = error_set(reader->error, ERR_CORRUPT, "message %s: priority: want %d..%d, have %d", reader->what,
+                                 -LIMIT_PRIORITY, LIMIT_PRIORITY, priority);
+    return priority;
+}
+
 static double take_rate(struct reader *reader, double rate, const char *member)
 {
     if (!isfinite(rate) || rate < 0)
@@ -149,6 +157,10 @@ static void decode_worker_hello(struct reader *reader, struct message *message, 
     to->batch = body->batch;
     want_range(reader, to->batch, 1, LIMIT_BATCH, "batch");
     to->memory_bytes = body->memory_bytes;
+    to->protocol_least = body->protocol_least ? body->protocol_least : body->protocol;
+    want_range(reader, to->protocol_least, 0, to->protocol, "protocol_least");
+    to->numerics = body->numerics ? body->numerics : 1u << NUMERICS_FP32;
+    to->models = take_digests(reader, &to->model_count, &body->models, LIMIT_MODELS_AT_HAND, "models");
 }
 
 static void decode_welcome(struct reader *reader, struct message *message, Farm__Envelope *envelope)
@@ -169,7 +181,7 @@ static void decode_lease_request(struct reader *reader, struct message *message,
 
 static void decode_assign(struct reader *reader, struct message *message, Farm__Envelope *envelope)
 {
-    const Farm__Assign *body = envelope->assign;
+    const Farm__Assign *body = message->type == MESSAGE_HOLD ? envelope->hold : envelope->assign;
     struct message_assign *to = &message->assign;
     to->lease = body->lease;
     to->epoch = body->epoch;
@@ -213,6 +225,24 @@ static void decode_results(struct reader *reader, struct message *message, Farm_
     }
 }
 
+static void decode_offer(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    const Farm__Offer *body = envelope->offer;
+    struct message_offer *to = &message->offer;
+    to->lease = body->lease;
+    to->epoch = body->epoch;
+    to->items = take_array(reader, &to->count, body->n_items, 1, LIMIT_BATCH, sizeof *to->items, "items");
+    for (size_t i = 0; i < to->count; i++) {
+        const Farm__Offer__Item *item = body->items[i];
+        take_digest(reader, &to->items[i].key, &item->key, "key");
+        take_digest(reader, &to->items[i].picture, &item->picture, "picture");
+        take_digest(reader, &to->items[i].pixels, &item->pixels, "pixels");
+        want_range(reader, item->size, 1, LIMIT_PICTURE, "size");
+        to->items[i].render_ms = item->render_ms;
+        to->items[i].size = item->size;
+    }
+}
+
 static void decode_failure(struct reader *reader, struct message *message, Farm__Envelope *envelope)
 {
     const Farm__Failure *body = envelope->failure;
@@ -227,7 +257,9 @@ static void decode_failure(struct reader *reader, struct message *message, Farm_
 
 static void decode_keys(struct reader *reader, struct message *message, Farm__Envelope *envelope)
 {
-    const Farm__Keys *body = message->type == MESSAGE_MISSING ? envelope->missing : envelope->acknowledged;
+    const Farm__Keys *body = message->type == MESSAGE_MISSING  ? envelope->missing
+                             : message->type == MESSAGE_WANTED ? envelope->wanted
+                                                               : envelope->acknowledged;
     message->keys.keys = take_digests(reader, &message->keys.count, &body->keys, LIMIT_KEYS, "keys");
 }
 
@@ -248,6 +280,7 @@ static void decode_submit(struct reader *reader, struct message *message, Farm__
     to->user = take_name(reader, &body->user, 0, "user");
     to->sweep = take_text(reader, &body->sweep, 1, LIMIT_SWEEP_BYTES, "sweep");
     to->sweep_size = body->sweep.len;
+    to->priority = take_priority(reader, body->priority);
 }
 
 static void decode_submitted(struct reader *reader, struct message *message, Farm__Envelope *envelope)
@@ -284,7 +317,11 @@ static void decode_fetch(struct reader *reader, struct message *message, Farm__E
 
 static void decode_sweep_ref(struct reader *reader, struct message *message, Farm__Envelope *envelope)
 {
-    const Farm__SweepRef *body = message->type == MESSAGE_STATUS ? envelope->status : envelope->cancel;
+    const Farm__SweepRef *body = message->type == MESSAGE_STATUS   ? envelope->status
+                                 : message->type == MESSAGE_CANCEL ? envelope->cancel
+                                 : message->type == MESSAGE_PAUSE  ? envelope->pause
+                                 : message->type == MESSAGE_RESUME ? envelope->resume
+                                                                   : envelope->retry;
     message->sweep_ref.sweep = take_name(reader, &body->sweep, 0, "sweep");
 }
 
@@ -297,7 +334,7 @@ static void decode_status_report(struct reader *reader, struct message *message,
     to->sweeps = take_array(reader, &to->count, body->n_sweeps, 0, LIMIT_SWEEPS, sizeof *to->sweeps, "sweeps");
     for (size_t i = 0; i < to->count && reader->code == ERR_OK; i++) {
         const Farm__StatusReport__Sweep *sweep = body->sweeps[i];
-        want_range(reader, (uint64_t)sweep->state, SWEEP_ACTIVE, SWEEP_CANCELLED, "state");
+        want_range(reader, (uint64_t)sweep->state, SWEEP_ACTIVE, SWEEP_PAUSED, "state");
         to->sweeps[i] = (struct sweep_status){
             .name = take_name(reader, &sweep->name, 0, "name"),
             .user = take_name(reader, &sweep->user, 0, "user"),
@@ -308,6 +345,9 @@ static void decode_status_report(struct reader *reader, struct message *message,
             .jobs_per_second = take_rate(reader, sweep->jobs_per_second, "jobs_per_second"),
             .eta_ms = sweep->eta_ms,
             .last_error = take_text(reader, &sweep->last_error, 0, LIMIT_SENTENCE, "last_error"),
+            .priority = take_priority(reader, sweep->priority),
+            .running_done = take_rate(reader, sweep->running_done, "running_done"),
+            .device_ms = sweep->device_ms,
         };
         take_digest(reader, &to->sweeps[i].id, &sweep->id, "id");
     }
@@ -379,6 +419,40 @@ static void decode_workers_report(struct reader *reader, struct message *message
             .jobs_done = worker->jobs_done, .jobs_failed = worker->jobs_failed, .leased = worker->leased,
             .phase = (enum work_phase)worker->phase, .step = worker->step, .steps = worker->steps,
             .jobs_per_second = take_rate(reader, worker->jobs_per_second, "jobs_per_second"),
+            .protocol = worker->protocol, .draining = worker->draining, .benched_ms = worker->benched_ms,
+            .bench_reason = take_text(reader, &worker->bench_reason, 0, LIMIT_SENTENCE, "bench_reason"),
+            .job_ms = take_rate(reader, worker->job_ms, "job_ms"),
+            .memory_bytes = worker->memory_bytes,
+        };
+        take_digest_or_nothing(reader, &to->workers[i].model, &worker->model, "model");
+    }
+}
+
+static void decode_priority(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    const Farm__Priority *body = envelope->priority;
+    message->priority.sweep = take_name(reader, &body->sweep, 1, "sweep");
+    message->priority.priority = take_priority(reader, body->priority);
+}
+
+static void decode_drain_worker(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    const Farm__DrainWorker *body = envelope->drain_worker;
+    message->drain_worker.worker = take_name(reader, &body->worker, 1, "worker");
+    message->drain_worker.stop = body->stop;
+}
+
+static void decode_usage_report(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    const Farm__UsageReport *body = envelope->usage_report;
+    struct message_usage_report *to = &message->usage_report;
+    to->users = take_array(reader, &to->count, body->n_users, 0, LIMIT_USERS, sizeof *to->users, "users");
+    for (size_t i = 0; i < to->count && reader->code == ERR_OK; i++) {
+        const Farm__UsageReport__User *user = body->users[i];
+        want_range(reader, user->weight, 1, LIMIT_WEIGHT, "weight");
+        to->users[i] = (struct user_usage){
+            .user = take_name(reader, &user->user, 0, "user"), .weight = user->weight, .device_ms = user->device_ms,
+            .jobs = user->jobs, .waiting = user->waiting, .running = user->running,
         };
     }
 }
@@ -415,6 +489,17 @@ static decoder *const decoders[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_JOBS] = decode_jobs,
     [MESSAGE_EXPLANATION] = decode_explanation,
     [MESSAGE_WORKERS_REPORT] = decode_workers_report,
+    [MESSAGE_HOLD] = decode_assign,
+    [MESSAGE_OFFER] = decode_offer,
+    [MESSAGE_WANTED] = decode_keys,
+    [MESSAGE_DRAIN] = decode_empty,
+    [MESSAGE_PAUSE] = decode_sweep_ref,
+    [MESSAGE_RESUME] = decode_sweep_ref,
+    [MESSAGE_RETRY] = decode_sweep_ref,
+    [MESSAGE_PRIORITY] = decode_priority,
+    [MESSAGE_DRAIN_WORKER] = decode_drain_worker,
+    [MESSAGE_USAGE] = decode_empty,
+    [MESSAGE_USAGE_REPORT] = decode_usage_report,
 };
 
 static void *budget_take(void *context, size_t size)

@@ -53,6 +53,10 @@ static void *scratch_get(struct scratch *scratch, size_t count, size_t size)
 #define INIT_Explain FARM__EXPLAIN__INIT
 #define INIT_Explanation FARM__EXPLANATION__INIT
 #define INIT_WorkersReport FARM__WORKERS_REPORT__INIT
+#define INIT_Offer FARM__OFFER__INIT
+#define INIT_Priority FARM__PRIORITY__INIT
+#define INIT_DrainWorker FARM__DRAIN_WORKER__INIT
+#define INIT_UsageReport FARM__USAGE_REPORT__INIT
 
 /* ITEMS(rows, Assign__Job, FARM__ASSIGN__JOB__INIT, jobs, count): declares `rows`, count of them, listed in body->jobs. */
 #define ITEMS(rows, Type, INIT, member, count)                                  \
@@ -138,6 +142,10 @@ static void encode_worker_hello(Farm__Envelope *envelope, const struct message *
     body->threads = from->threads;
     body->batch = from->batch;
     body->memory_bytes = from->memory_bytes;
+    assert(from->model_count <= LIMIT_MODELS_AT_HAND);
+    body->protocol_least = from->protocol_least;
+    body->numerics = from->numerics;
+    body->models = data_of(from->models, from->model_count * DIGEST_SIZE);
 }
 
 static void encode_welcome(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
@@ -161,7 +169,7 @@ static void encode_assign(Farm__Envelope *envelope, const struct message *messag
 {
     const struct message_assign *from = &message->assign;
     assert(from->count >= 1 && from->count <= LIMIT_BATCH);
-    BODY(assign, Assign);
+    BODY(assign, Assign); /* `hold` is the same pointer */
     body->lease = from->lease;
     body->epoch = from->epoch;
     body->deadline_ms = from->deadline_ms;
@@ -206,6 +214,23 @@ static void encode_results(Farm__Envelope *envelope, const struct message *messa
     }
 }
 
+static void encode_offer(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    const struct message_offer *from = &message->offer;
+    assert(from->count >= 1 && from->count <= LIMIT_BATCH);
+    BODY(offer, Offer);
+    body->lease = from->lease;
+    body->epoch = from->epoch;
+    ITEMS(items, Offer__Item, FARM__OFFER__ITEM__INIT, items, from->count);
+    for (size_t i = 0; i < from->count; i++) {
+        items[i].key = digest_bytes(&from->items[i].key);
+        items[i].picture = digest_bytes(&from->items[i].picture);
+        items[i].pixels = digest_bytes(&from->items[i].pixels);
+        items[i].render_ms = from->items[i].render_ms;
+        items[i].size = from->items[i].size;
+    }
+}
+
 static void encode_failure(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
 {
     const struct message_failure *from = &message->failure;
@@ -221,7 +246,7 @@ static void encode_failure(Farm__Envelope *envelope, const struct message *messa
 static void encode_keys(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
 {
     assert(message->keys.count <= LIMIT_KEYS);
-    BODY(missing, Keys); /* `acknowledged` is the same pointer */
+    BODY(missing, Keys); /* `acknowledged` and `wanted` are the same pointer */
     body->keys = data_of(message->keys.keys, message->keys.count * DIGEST_SIZE);
 }
 
@@ -242,6 +267,7 @@ static void encode_submit(Farm__Envelope *envelope, const struct message *messag
     body->name = text_of(from->name, LIMIT_NAME);
     body->user = text_of(from->user, LIMIT_NAME);
     body->sweep = data_of(from->sweep, from->sweep_size);
+    body->priority = from->priority;
 }
 
 static void encode_submitted(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
@@ -275,7 +301,7 @@ static void encode_fetch(Farm__Envelope *envelope, const struct message *message
 
 static void encode_sweep_ref(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
 {
-    BODY(status, SweepRef); /* `cancel` is the same pointer */
+    BODY(status, SweepRef); /* `cancel` and the others are the same pointer */
     body->sweep = text_of(message->sweep_ref.sweep, LIMIT_NAME);
 }
 
@@ -305,6 +331,9 @@ static void encode_status_report(Farm__Envelope *envelope, const struct message 
         rows[i].jobs_per_second = sweep->jobs_per_second;
         rows[i].eta_ms = sweep->eta_ms;
         rows[i].last_error = prose_of(sweep->last_error, scratch, from->count);
+        rows[i].priority = sweep->priority;
+        rows[i].running_done = sweep->running_done;
+        rows[i].device_ms = sweep->device_ms;
     }
 }
 
@@ -377,6 +406,44 @@ static void encode_workers_report(Farm__Envelope *envelope, const struct message
         rows[i].step = worker->step;
         rows[i].steps = worker->steps;
         rows[i].jobs_per_second = worker->jobs_per_second;
+        rows[i].protocol = worker->protocol;
+        rows[i].draining = worker->draining;
+        rows[i].benched_ms = worker->benched_ms;
+        rows[i].bench_reason = prose_of(worker->bench_reason, scratch, from->count);
+        rows[i].job_ms = worker->job_ms;
+        rows[i].model = digest_or_nothing(&worker->model);
+        rows[i].memory_bytes = worker->memory_bytes;
+    }
+}
+
+static void encode_priority(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    BODY(priority, Priority);
+    body->sweep = text_of(message->priority.sweep, LIMIT_NAME);
+    body->priority = message->priority.priority;
+}
+
+static void encode_drain_worker(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    BODY(drain_worker, DrainWorker);
+    body->worker = text_of(message->drain_worker.worker, LIMIT_NAME);
+    body->stop = message->drain_worker.stop;
+}
+
+static void encode_usage_report(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    const struct message_usage_report *from = &message->usage_report;
+    assert(from->count <= LIMIT_USERS);
+    BODY(usage_report, UsageReport);
+    ITEMS(rows, UsageReport__User, FARM__USAGE_REPORT__USER__INIT, users, from->count);
+    for (size_t i = 0; i < from->count; i++) {
+        const struct user_usage *user = &from->users[i];
+        rows[i].user = text_of(user->user, LIMIT_NAME);
+        rows[i].weight = user->weight;
+        rows[i].device_ms = user->device_ms;
+        rows[i].jobs = user->jobs;
+        rows[i].waiting = user->waiting;
+        rows[i].running = user->running;
     }
 }
 
@@ -410,6 +477,17 @@ static encoder *const encoders[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_JOBS] = encode_jobs,
     [MESSAGE_EXPLANATION] = encode_explanation,
     [MESSAGE_WORKERS_REPORT] = encode_workers_report,
+    [MESSAGE_HOLD] = encode_assign,
+    [MESSAGE_OFFER] = encode_offer,
+    [MESSAGE_WANTED] = encode_keys,
+    [MESSAGE_DRAIN] = encode_empty,
+    [MESSAGE_PAUSE] = encode_sweep_ref,
+    [MESSAGE_RESUME] = encode_sweep_ref,
+    [MESSAGE_RETRY] = encode_sweep_ref,
+    [MESSAGE_PRIORITY] = encode_priority,
+    [MESSAGE_DRAIN_WORKER] = encode_drain_worker,
+    [MESSAGE_USAGE] = encode_empty,
+    [MESSAGE_USAGE_REPORT] = encode_usage_report,
 };
 
 void message_encode(struct bytes *out, const struct message *message)

@@ -18,6 +18,9 @@ const char *message_type_name(enum message_type type)
         [MESSAGE_EXPLAIN] = "explain", [MESSAGE_WORKERS] = "workers", [MESSAGE_SUBMITTED] = "submitted",
         [MESSAGE_CHUNK] = "chunk", [MESSAGE_STATUS_REPORT] = "status-report", [MESSAGE_JOBS] = "jobs",
         [MESSAGE_EXPLANATION] = "explanation", [MESSAGE_WORKERS_REPORT] = "workers-report",
+        [MESSAGE_HOLD] = "hold", [MESSAGE_OFFER] = "offer", [MESSAGE_WANTED] = "wanted", [MESSAGE_DRAIN] = "drain",
+        [MESSAGE_PAUSE] = "pause", [MESSAGE_RESUME] = "resume", [MESSAGE_RETRY] = "retry", [MESSAGE_PRIORITY] = "priority",
+        [MESSAGE_DRAIN_WORKER] = "drain-worker", [MESSAGE_USAGE] = "usage", [MESSAGE_USAGE_REPORT] = "usage-report",
     };
     return type > 0 && type < MESSAGE_TYPE_COUNT ? names[type] : "unknown";
 }
@@ -30,8 +33,8 @@ const char *job_state_name(enum job_state state)
 
 const char *sweep_state_name(enum sweep_state state)
 {
-    static const char *const names[] = {"none", "active", "done", "cancelled"};
-    return (unsigned)state <= SWEEP_CANCELLED ? names[state] : "unknown";
+    static const char *const names[] = {"none", "active", "done", "cancelled", "paused"};
+    return (unsigned)state <= SWEEP_PAUSED ? names[state] : "unknown";
 }
 
 const char *work_phase_name(enum work_phase phase)
@@ -47,6 +50,7 @@ static void worker_hello_release(struct message_worker_hello *hello)
     free(hello->device);
     free(hello->device_class);
     free(hello->version);
+    free(hello->models);
 }
 
 static void assign_release(struct message_assign *assign)
@@ -90,8 +94,16 @@ static void workers_report_release(struct message_workers_report *report)
         free(report->workers[i].device);
         free(report->workers[i].device_class);
         free(report->workers[i].version);
+        free(report->workers[i].bench_reason);
     }
     free(report->workers);
+}
+
+static void usage_report_release(struct message_usage_report *report)
+{
+    for (size_t i = 0; i < report->count; i++)
+        free(report->users[i].user);
+    free(report->users);
 }
 
 void message_release(struct message *message)
@@ -99,6 +111,7 @@ void message_release(struct message *message)
     switch (message->type) {
     case MESSAGE_REFUSED: free(message->refused.text); break;
     case MESSAGE_WORKER_HELLO: worker_hello_release(&message->worker_hello); break;
+    case MESSAGE_HOLD:
     case MESSAGE_ASSIGN: assign_release(&message->assign); break;
     case MESSAGE_PROGRESS: free(message->progress.leases); break;
     case MESSAGE_RESULTS: results_release(&message->results); break;
@@ -107,6 +120,7 @@ void message_release(struct message *message)
         free(message->failure.text);
         break;
     case MESSAGE_ACKNOWLEDGED:
+    case MESSAGE_WANTED:
     case MESSAGE_MISSING: free(message->keys.keys); break;
     case MESSAGE_SUBMIT:
         free(message->submit.name);
@@ -116,6 +130,9 @@ void message_release(struct message *message)
     case MESSAGE_PUT: free(message->put.data); break;
     case MESSAGE_CHUNK: free(message->chunk.data); break;
     case MESSAGE_STATUS:
+    case MESSAGE_PAUSE:
+    case MESSAGE_RESUME:
+    case MESSAGE_RETRY:
     case MESSAGE_CANCEL: free(message->sweep_ref.sweep); break;
     case MESSAGE_LIST: free(message->list.sweep); break;
     case MESSAGE_EXPLAIN: free(message->explain.sweep); break;
@@ -125,6 +142,10 @@ void message_release(struct message *message)
         free(message->explanation.rule);
         free(message->explanation.text);
         break;
+    case MESSAGE_OFFER: free(message->offer.items); break;
+    case MESSAGE_PRIORITY: free(message->priority.sweep); break;
+    case MESSAGE_DRAIN_WORKER: free(message->drain_worker.worker); break;
+    case MESSAGE_USAGE_REPORT: usage_report_release(&message->usage_report); break;
     case MESSAGE_WORKERS_REPORT: workers_report_release(&message->workers_report); break;
     default: break; /* the others own nothing */
     }

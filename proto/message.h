@@ -20,7 +20,8 @@
 #include "proto/catalog.h"
 
 enum {
-    PROTOCOL_VERSION = 1,
+    PROTOCOL_VERSION = 2, /* 2: HOLD, OFFER, WANTED, DRAIN; what clients ask since */
+    PROTOCOL_OLDEST = 1,  /* spoken still: such a worker is never sent DRAIN, and never sends HOLD or OFFER */
     MESSAGE_ROOM = 7 << 20 /* who fills RESULTS, ASSIGN or JOBS stops adding items once their bytes pass this: with the
                             * largest last item the message is still below LIMIT_MESSAGE */
 };
@@ -57,16 +58,32 @@ enum message_type {
     MESSAGE_JOBS,
     MESSAGE_EXPLANATION,
     MESSAGE_WORKERS_REPORT,
+    /* since protocol 2: worker -> coordinator */
+    MESSAGE_HOLD,            /* after WELCOME: a lease that it is still working on; REVOKE if it is not wanted */
+    MESSAGE_OFFER,           /* results without their bytes -> ACKNOWLEDGED those that are there already, WANTED the others */
+    /* coordinator -> worker */
+    MESSAGE_WANTED,          /* send these results */
+    MESSAGE_DRAIN,           /* finish and deliver what you have, say goodbye, end */
+    /* client -> coordinator */
+    MESSAGE_PAUSE,           /* -> DONE */
+    MESSAGE_RESUME,          /* -> DONE */
+    MESSAGE_RETRY,           /* ask for the failed jobs of a sweep again -> DONE */
+    MESSAGE_PRIORITY,        /* -> DONE */
+    MESSAGE_DRAIN_WORKER,    /* -> DONE */
+    MESSAGE_USAGE,           /* -> USAGE_REPORT */
+    /* coordinator -> client */
+    MESSAGE_USAGE_REPORT,
     MESSAGE_TYPE_COUNT
 };
 
 enum job_state { JOB_WAITING = 1, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_EXCLUDED };
-enum sweep_state { SWEEP_ACTIVE = 1, SWEEP_DONE, SWEEP_CANCELLED };
+enum sweep_state { SWEEP_ACTIVE = 1, SWEEP_DONE, SWEEP_CANCELLED, SWEEP_PAUSED };
 enum work_phase { PHASE_FETCH = 1, PHASE_LOAD, PHASE_TEXT, PHASE_STEP, PHASE_DECODE, PHASE_DELIVER };
 
 struct message_refused { enum err code; char *text; };
 
 struct message_worker_hello {
+    uint32_t protocol_least; /* the oldest and the newest that it speaks; PROTOCOL_OLDEST said only the newest */
     uint32_t protocol;
     char *name;          /* unique on the farm: a second one of a live name is refused */
     char *host;
@@ -77,9 +94,12 @@ struct message_worker_hello {
     uint32_t threads;
     uint32_t batch;      /* largest batch it will take */
     uint64_t memory_bytes; /* it may use; 0 unknown */
+    uint32_t numerics;   /* bit by enum numerics; never 0 */
+    struct digest *models; /* at hand without fetching */
+    size_t model_count;  /* at most LIMIT_MODELS_AT_HAND */
 };
 struct message_welcome {
-    uint32_t protocol;
+    uint32_t protocol;       /* the highest that both speak */
     uint64_t worker;         /* its number, for logs */
     uint32_t heartbeat_ms;   /* send PROGRESS at least this often */
     uint32_t liveness_ms;    /* silence after which leases go elsewhere */
@@ -121,15 +141,27 @@ struct message_results {
     struct result_item *items;
     size_t count;
 };
+struct offered_item {
+    struct digest key, picture, pixels; /* as of a result_item */
+    uint32_t render_ms;
+    uint64_t size;               /* bytes of its file */
+};
+struct message_offer {
+    uint64_t lease;              /* 0: from an earlier life, found on disk */
+    uint32_t epoch;
+    struct offered_item *items;
+    size_t count;                /* 1..LIMIT_BATCH */
+};
 struct message_failure {
     uint64_t lease;
     uint32_t epoch;
     struct digest *keys;         /* count 0: the whole lease (the worker's own trouble) */
     size_t count;
-    enum err code;               /* ERR_NUMERIC, ERR_MEMORY, ERR_NOT_FOUND (model) ... */
+    enum err code;               /* ERR_NUMERIC, ERR_NOT_FOUND (model) ...; ERR_MEMORY: these jobs together were too much,
+                                  * one alone: it cannot be drawn here; nobody's fault */
     char *text;
 };
-struct message_keys { struct digest *keys; size_t count; }; /* ACKNOWLEDGED, MISSING (both ways) */
+struct message_keys { struct digest *keys; size_t count; }; /* ACKNOWLEDGED, WANTED, MISSING (both ways) */
 struct message_revoke { uint64_t lease; uint32_t epoch; };
 
 struct message_submit {
@@ -137,6 +169,7 @@ struct message_submit {
     char *user;
     char *sweep;                 /* resolved JSON */
     size_t sweep_size;           /* 1..LIMIT_SWEEP_BYTES */
+    int32_t priority;            /* -LIMIT_PRIORITY..LIMIT_PRIORITY; the highest of a user goes first */
 };
 struct message_submitted {
     struct digest sweep;
@@ -161,6 +194,9 @@ struct sweep_status {
     double jobs_per_second;      /* of late; 0 unknown */
     uint64_t eta_ms;             /* 0 unknown */
     char *last_error;            /* "" none */
+    int32_t priority;
+    double running_done;         /* of the running jobs, how many are drawn, counted in steps */
+    uint64_t device_ms;          /* spent on it */
 };
 struct message_status_report { struct sweep_status *sweeps; size_t count; uint64_t store_free_bytes; uint32_t workers; };
 
@@ -180,7 +216,9 @@ struct listed_job {
 };
 struct message_jobs { struct listed_job *jobs; size_t count; uint64_t next; /* index to go on from; 0: that was all */ };
 
-struct message_explain { char *sweep; bool has_index; uint64_t index; };
+struct message_explain { char *sweep /* or, where no sweep is meant, a worker's name */; bool has_index; uint64_t index; };
+struct message_priority { char *sweep; int32_t priority; };
+struct message_drain_worker { char *worker; bool stop; /* lease to it again */ };
 struct message_explanation {
     char *rule;                  /* stable word: "done", "no-workers", "leased", "store-full", "failed", ... */
     char *text;                  /* sentences for a person: what holds it, what it excludes, what would change it */
@@ -196,8 +234,23 @@ struct worker_status {
     enum work_phase phase;       /* 0: idle */
     uint32_t step, steps;
     double jobs_per_second;
+    uint32_t protocol;           /* spoken with it */
+    bool draining;
+    uint64_t benched_ms;         /* still to go; 0: not benched */
+    char *bench_reason;          /* "" not benched */
+    double job_ms;               /* a job like the latest takes it, measured; 0 unknown */
+    struct digest model;         /* of its latest lease; zero none */
+    uint64_t memory_bytes;
 };
 struct message_workers_report { struct worker_status *workers; size_t count; };
+
+struct user_usage {
+    char *user;
+    uint32_t weight;             /* 1..LIMIT_WEIGHT */
+    uint64_t device_ms, jobs;    /* drawn for sweeps of this user */
+    uint64_t waiting, running;   /* jobs, now */
+};
+struct message_usage_report { struct user_usage *users; size_t count; };
 
 struct message {
     enum message_type type;
@@ -207,7 +260,7 @@ struct message {
         struct message_worker_hello worker_hello;
         struct message_welcome welcome;
         struct message_lease_request lease_request;
-        struct message_assign assign;
+        struct message_assign assign;         /* ASSIGN, HOLD (deadline_ms 0) */
         struct message_progress progress;
         struct message_results results;
         struct message_failure failure;
@@ -218,13 +271,17 @@ struct message {
         struct message_put put;
         struct message_fetch fetch;
         struct message_chunk chunk;
-        struct message_sweep_ref sweep_ref;   /* STATUS, CANCEL */
+        struct message_sweep_ref sweep_ref;   /* STATUS, CANCEL, PAUSE, RESUME, RETRY */
         struct message_status_report status_report;
         struct message_list list;
         struct message_jobs jobs;
         struct message_explain explain;
         struct message_explanation explanation;
         struct message_workers_report workers_report;
+        struct message_offer offer;
+        struct message_priority priority;
+        struct message_drain_worker drain_worker;
+        struct message_usage_report usage_report;
     };
 };
 

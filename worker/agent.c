@@ -193,6 +193,7 @@ static void say_hello(struct agent *agent, uint64_t now_ms) {
         .type = MESSAGE_WORKER_HELLO,
         .request = next_request(agent, REQUEST_HELLO),
         .worker_hello = {
+            .protocol_least = PROTOCOL_OLDEST,
             .protocol = PROTOCOL_VERSION,
             .name = (char *)options->name,
             .host = (char *)options->host,
@@ -203,6 +204,7 @@ static void say_hello(struct agent *agent, uint64_t now_ms) {
             .threads = options->threads,
             .batch = options->batch ? options->batch : workshop_room(agent->workshop),
             .memory_bytes = options->memory_bytes,
+            .numerics = 1u << NUMERICS_FP32,
         },
     };
     struct error error;

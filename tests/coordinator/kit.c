@@ -10,13 +10,17 @@
 #include "picture/picture.h"
 
 struct sweep *kit_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model) {
+    return kit_sized_sweep(prompt, from, count, model, "8x8");
+}
+
+struct sweep *kit_sized_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model, const char *size) {
     struct error error;
     struct sweep *sweep = memory_get(sizeof *sweep);
     struct bytes json = BYTES_INIT;
     spec_init(&sweep->fixed);
     sweep->fixed.model = *model;
     assert_ok(spec_set(&sweep->fixed, FIELD_PROMPT, prompt, &error), error);
-    assert_ok(spec_set(&sweep->fixed, FIELD_SIZE, "8x8", &error), error);
+    assert_ok(spec_set(&sweep->fixed, FIELD_SIZE, size, &error), error);
     assert_ok(spec_set(&sweep->fixed, FIELD_STEPS, "2", &error), error);
     assert_ok(spec_check(&sweep->fixed, &error), error);
     sweep->axis_count = 1;

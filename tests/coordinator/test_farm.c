@@ -475,35 +475,38 @@ static void test_invalid_results(void **state) {
     teardown(&farm);
 }
 
+static void worker_fail(struct worker *worker, const struct digest *key, enum err code, const char *text) {
+    struct message failure = { .type = MESSAGE_FAILURE, .request = 4,
+                               .failure = { worker->lease, worker->epoch, (struct digest *)key, key ? 1 : 0, code, (char *)text } };
+    worker_send(worker, &failure);
+    worker_acknowledged(worker, key ? 1 : 0);
+}
+
+/* A worker's own trouble charges nobody; three distinct workers end a job; `retry` asks for it again, over a restart. */
 static void test_failures(void **state) {
+    static const char *const names[] = { "w1", "w2", "w3" };
     struct farm farm;
-    struct worker worker;
+    struct worker workers[3];
     struct message_submitted submitted;
-    struct message answer;
-    struct digest poison;
+    struct error error;
+    struct message answer, retry = { .type = MESSAGE_RETRY, .sweep_ref = { "frog" } };
     (void)state;
     setup(&farm);
-    submit(&submitted, &farm, "frog", 0, 2);
-    worker_open(&worker, &farm, "w1", 10);
-    for (int attempt = 0; attempt < 4; attempt++) { /* the first one is the worker's own trouble */
-        worker_ask(&worker, 2);
-        assert_int_equal(worker_take(&worker), 2);
-        if (!attempt)
-            poison = worker.assign.assign.jobs[0].key;
-        struct message failure = {
-            .type = MESSAGE_FAILURE,
-            .request = 4,
-            .failure = { worker.lease, worker.epoch, &poison, attempt ? 1 : 0, ERR_NUMERIC, "NaN in step 1" },
-        };
-        worker_send(&worker, &failure);
-        worker_acknowledged(&worker, attempt ? 1 : 0);
-        struct message goodbye = { .type = MESSAGE_GOODBYE };
-        worker_send(&worker, &goodbye);
-        worker_hello(&worker, "w1", 10, PROTOCOL_VERSION);
-        worker_expect(&answer, &worker, MESSAGE_WELCOME);
+    submit(&submitted, &farm, "frog", 0, 1);
+    worker_open(&workers[0], &farm, names[0], 10);
+    worker_ask(&workers[0], 2);
+    assert_int_equal(worker_take(&workers[0]), 1);
+    worker_fail(&workers[0], NULL, ERR_IO, "no room in the outbox");
+    for (uint32_t i = 0; i < 3; i++) {
+        if (i)
+            worker_open(&workers[i], &farm, names[i], 10 + i);
+        worker_ask(&workers[i], 2);
+        assert_int_equal(worker_take(&workers[i]), 1);
+        struct digest poison = workers[i].assign.assign.jobs[0].key;
+        worker_fail(&workers[i], &poison, ERR_NUMERIC, "NaN in step 1");
     }
-    assert_int_equal(work_off(&worker, &farm, "frog"), 1);
-    assert_int_equal(status_of(&farm, "frog").failed, 1);
+    while (!status_of(&farm, "frog").failed)
+        clock_sleep_ms(5);
     assert_int_equal(status_of(&farm, "frog").state, SWEEP_DONE);
     assert_rule(&farm, "frog", 0, "failed");
     struct message list = { .type = MESSAGE_LIST, .list = { "frog", 0, 10, JOB_FAILED } };
@@ -511,17 +514,19 @@ static void test_failures(void **state) {
     assert_int_equal(answer.jobs.count, 1);
     assert_string_equal(answer.jobs.jobs[0].error, "NaN in step 1");
     message_release(&answer);
-    /* Asked for once more, over a restart: tried again. */
+    for (int i = 0; i < 3; i++)
+        worker_close(&workers[i]);
     stop(&farm);
     start(&farm);
     assert_int_equal(status_of(&farm, "frog").failed, 1);
-    submit(&submitted, &farm, "frog", 0, 2);
+    ask(&answer, &farm, &retry, MESSAGE_DONE);
     assert_int_equal(status_of(&farm, "frog").state, SWEEP_ACTIVE);
-    worker_close(&worker);
-    worker_open(&worker, &farm, "w2", 12);
-    assert_int_equal(work_off(&worker, &farm, "frog"), 1);
-    assert_int_equal(status_of(&farm, "frog").done, 2);
-    worker_close(&worker);
+    worker_open(&workers[0], &farm, "w4", 12);
+    assert_int_equal(work_off(&workers[0], &farm, "frog"), 1);
+    assert_int_equal(status_of(&farm, "frog").done, 1);
+    assert_int_equal(refusal(&error, &farm, &retry), ERR_INVALID);
+    assert_string_equal(error.message, "sweep \"frog\": none of its 1 jobs has failed, there is nothing to retry");
+    worker_close(&workers[0]);
     teardown(&farm);
 }
 
@@ -575,7 +580,7 @@ static void test_hello(void **state) {
     worker_hello(&other, "w2", 11, 99);
     worker_expect(&answer, &other, MESSAGE_REFUSED);
     assert_int_equal(answer.refused.code, ERR_UNSUPPORTED);
-    assert_string_equal(answer.refused.text, "worker \"w2\": want protocol 1, it speaks 99");
+    assert_string_equal(answer.refused.text, "worker \"w2\": want protocol 1..2, it speaks 99..99; upgrade the coordinator");
     message_release(&answer);
     worker_close(&worker); /* gone: the name is free long before its silence would be noticed */
     wait_silence(&farm);

@@ -110,7 +110,7 @@ static void test_round_trip(void **state) {
     assert_ok(ledger_failure_text(&text, ledger, 2, 17, &error), error);
     assert_string_equal(bytes_text(&text), "NaN in step 3");
     bytes_clear(&text);
-    assert_ok(ledger_reopen_sweep(ledger, 2, "deux", 9, SWEEP_ACTIVE, &error), error);
+    assert_ok(ledger_reopen_sweep(ledger, 2, "deux", 9, SWEEP_ACTIVE, 5, &error), error);
     assert_ok(ledger_failure_text(&text, ledger, 2, 17, &error), error);
     assert_int_equal(text.size, 0);
     bytes_release(&text);
@@ -206,7 +206,7 @@ static void test_other_layout(void **state) {
     assert_ok(sql_run(db, "UPDATE meta SET value = 9 WHERE name = 'layout'", &error), error);
     sqlite3_close(db);
     assert_int_equal(ledger_open(&ledger, &fresh, path, &error), ERR_UNSUPPORTED);
-    assert_non_null(strstr(error.message, "want layout 1, it has 9"));
+    assert_non_null(strstr(error.message, "want layout 2, it has 9"));
     assert_ok(file_write(path, "this is no database, though it is long enough to be looked at as one ............", 81, &error), error);
     assert_int_equal(ledger_open(&ledger, &fresh, path, &error), ERR_CORRUPT);
     free(path);

@@ -67,9 +67,20 @@ static void test_names(void **state) {
     assert_int_equal(queue_find_word(&found, &queue, hex, &error), ERR_NOT_FOUND);
     assert_int_equal(queue_find_word(&found, &queue, "owl", &error), ERR_NOT_FOUND);
     assert_non_null(strstr(error.message, "\"owl\""));
-    assert_ptr_equal(queue_next(&queue), first);
+    assert_int_equal(queue.waiting, 30);
     first->state = SWEEP_CANCELLED;
-    assert_ptr_equal(queue_next(&queue), second);
+    order_recount(first);
+    assert_int_equal(queue.waiting, 20);
+    second->job_cost = 3;
+    order_recount(second);
+    assert_true(queue.waiting_cost == 60);
+    order_set_leased(second, 3, true);
+    order_set_done(second, 4);
+    order_set_failed(second, 5);
+    assert_int_equal(queue.waiting, 17);
+    assert_true(queue.waiting_cost == 51);
+    order_untake(second);
+    assert_int_equal(queue.waiting, 18);
     queue_release(&queue);
 }
 

@@ -8,6 +8,7 @@
 #include "tests/coordinator/kit.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,12 @@ static void begin_life(struct sim *sim) {
         bloom_add(sim->bloom, &sim->committed[i]);
     schedule_init(&sim->scheduler, &sim->queue, sim->bloom, ++sim->life << 40, 16);
     sim->asked_count = 0;
+    for (uint64_t i = 0; i < WORKERS; i++) {
+        const struct worker_facts facts = { .batch = (uint32_t)dice(sim, 16) + 1 };
+        char name[16];
+        snprintf(name, sizeof name, "w%" PRIu64, i);
+        schedule_worker_here(&sim->scheduler, schedule_worker(&sim->scheduler, name), &facts);
+    }
 }
 
 static void end_life(struct sim *sim) {
@@ -84,8 +91,10 @@ static void restart(struct sim *sim) {
 
 static void settle_sweeps(struct sim *sim) {
     for (size_t i = 0; i < sim->queue.count; i++)
-        if (sim->queue.orders[i]->state == SWEEP_ACTIVE && order_is_finished(sim->queue.orders[i]))
+        if (sim->queue.orders[i]->state == SWEEP_ACTIVE && order_is_finished(sim->queue.orders[i])) {
             sim->queue.orders[i]->state = SWEEP_DONE;
+            schedule_order_changed(&sim->scheduler, sim->queue.orders[i]);
+        }
 }
 
 /* The group is durable, or it is not: what commit.c does afterwards. */
@@ -136,28 +145,54 @@ static void settle_pending(struct sim *sim) {
     settle_sweeps(sim);
 }
 
+static struct worker *any_worker(struct sim *sim) {
+    return schedule_worker_number(&sim->scheduler, 1 + dice(sim, WORKERS));
+}
+
+static void grant_turn(struct sim *sim) {
+    const struct lease *granted =
+        schedule_grant(&sim->scheduler, any_worker(sim), (uint32_t)dice(sim, 20), sim->now_ms);
+    for (uint32_t i = 0; granted && i < granted->count; i++) {
+        const struct flight *flight = granted->flights[i];
+        if (is_committed(sim, &flight->key) || flight->committing)
+            fail_msg("seed %" PRIu64 ": a job whose picture is here is leased again", sim->seed);
+        if (flight->lease_count == 2 && (flight->leases[0]->worker == flight->leases[1]->worker ||
+                                         flight->leases[0]->epoch == flight->leases[1]->epoch))
+            fail_msg("seed %" PRIu64 ": two leases of a job are one worker's, or of one epoch", sim->seed);
+    }
+}
+
+static void memory_turn(struct sim *sim, const struct lease *lease) {
+    struct digest keys[LIMIT_BATCH];
+    uint32_t count = 1 + (uint32_t)dice(sim, lease->count);
+    if (count == 1)
+        return; /* one alone would never be offered again here */
+    for (uint32_t i = 0; i < count; i++)
+        keys[i] = lease->flights[i]->key;
+    schedule_memory(&sim->scheduler, lease->worker, lease->id, keys, count, "too much", sim->now_ms);
+}
+
 static void worker_turn(struct sim *sim) {
-    struct lease_table *table = &sim->scheduler.leases;
-    if (!table->count || dice(sim, 3) == 0) {
-        const struct lease *granted =
-            schedule_grant(&sim->scheduler, dice(sim, WORKERS), (uint32_t)dice(sim, 20), WORKERS, sim->now_ms);
-        for (uint32_t i = 0; granted && i < granted->count; i++)
-            if (is_committed(sim, &granted->flights[i]->key) || granted->flights[i]->committing)
-                fail_msg("seed %" PRIu64 ": a job whose picture is here is leased again", sim->seed);
+    struct scheduler *scheduler = &sim->scheduler;
+    if (!scheduler->leases.count || dice(sim, 3) == 0) {
+        grant_turn(sim);
         return;
     }
-    struct lease *lease = table->leases[dice(sim, table->count)];
+    struct lease *lease = scheduler->leases.leases[dice(sim, scheduler->leases.count)];
     struct digest key = lease->flights[dice(sim, lease->count)]->key;
     uint64_t what = dice(sim, 100);
     if (what < 3) { /* vanished, or its own trouble */
         if (sim->late_count < LATE)
             sim->late[sim->late_count++] = key; /* it had this one, and will bring it */
-        schedule_return(&sim->scheduler, lease, ERR_UNREACHABLE, what ? NULL : "out of memory");
+        schedule_trouble(scheduler, lease->worker, lease->id, ERR_UNREACHABLE, what ? NULL : "its device is gone", sim->now_ms);
     } else if (is_poison(&key)) {
-        schedule_fail(&sim->scheduler, lease, &key, ERR_NUMERIC, "not a number");
+        schedule_fail(scheduler, lease->worker, lease->id, &key, ERR_NUMERIC, "not a number", sim->now_ms);
     } else if (what < 6) {
-        schedule_fail(&sim->scheduler, lease, &key, ERR_CORRUPT, "torn");
+        schedule_fail(scheduler, lease->worker, lease->id, &key, ERR_CORRUPT, "torn", sim->now_ms);
+    } else if (what < 7 && lease->count > 1) {
+        memory_turn(sim, lease);
     } else {
+        schedule_delivered(scheduler, lease->worker, &key, 100 * (uint32_t)lease->worker->number, sim->now_ms);
         deliver(sim, &key);
         if (what < 20 && sim->late_count < LATE)
             sim->late[sim->late_count++] = key; /* its acknowledgement is lost: it comes again */
@@ -190,31 +225,59 @@ static void answer_turn(struct sim *sim) {
     sim->asked_count = 0;
 }
 
-static void ignore_revoke(void *context, const struct lease *lease) {
-    (void)context;
-    (void)lease;
-}
-
 static void cancel_turn(struct sim *sim) {
     struct order *order = sim->queue.orders[dice(sim, sim->queue.count)];
     if (order->state == SWEEP_ACTIVE) {
         order->state = SWEEP_CANCELLED;
-        schedule_drop_order(&sim->scheduler, order, ignore_revoke, NULL);
+        schedule_drop_order(&sim->scheduler, order);
     } else if (order->state == SWEEP_CANCELLED) {
         order->cursor = 0;
         order->state = SWEEP_ACTIVE;
+        schedule_order_changed(&sim->scheduler, order);
         settle_sweeps(sim);
     }
+}
+
+static void pause_turn(struct sim *sim) {
+    struct order *order = sim->queue.orders[dice(sim, sim->queue.count)];
+    if (order->state != SWEEP_ACTIVE && order->state != SWEEP_PAUSED)
+        return;
+    order->state = order->state == SWEEP_ACTIVE ? SWEEP_PAUSED : SWEEP_ACTIVE;
+    order->priority = (int32_t)dice(sim, 5);
+    schedule_order_changed(&sim->scheduler, order);
+}
+
+/* Gone, and back: perhaps with what it had, of which a coordinator that was restarted knows nothing. */
+static void gone_turn(struct sim *sim) {
+    struct worker *worker = any_worker(sim);
+    const struct worker_facts facts = { .batch = 1 + (uint32_t)dice(sim, 16) };
+    struct held_job held[LIMIT_BATCH] = { 0 };
+    const struct lease *lease = worker->leases;
+    uint32_t count = lease ? lease->count : 0, epoch = lease ? lease->epoch : 0;
+    uint64_t id = lease ? lease->id : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        held[i].key = lease->flights[i]->key;
+        spec_copy(&held[i].spec, &lease->flights[i]->spec);
+        held[i].canonical = text_copy(lease->flights[i]->canonical);
+    }
+    if (dice(sim, 2))
+        restart(sim);
+    else
+        schedule_worker_gone(&sim->scheduler, worker, sim->now_ms);
+    worker = any_worker(sim);
+    schedule_worker_here(&sim->scheduler, worker, &facts);
+    schedule_adopt(&sim->scheduler, worker, id, epoch, held, count, sim->now_ms);
 }
 
 /* In the end somebody wants everything. */
 static void ask_again(struct sim *sim) {
     for (size_t i = 0; i < sim->queue.count; i++) {
         struct order *order = sim->queue.orders[i];
-        if (order->state == SWEEP_CANCELLED) {
+        if (order->state == SWEEP_CANCELLED)
             order->cursor = 0;
+        if (order->state != SWEEP_DONE)
             order->state = SWEEP_ACTIVE;
-        }
+        schedule_order_changed(&sim->scheduler, order);
     }
     settle_sweeps(sim);
 }
@@ -222,12 +285,18 @@ static void ask_again(struct sim *sim) {
 static void step(struct sim *sim, bool trouble) {
     uint64_t what = dice(sim, 1000);
     sim->now_ms += dice(sim, 2000);
+    sim->scheduler.revoke_count = 0;
     if (trouble && what < 2)
         restart(sim);
     else if (trouble && what < 8)
         cancel_turn(sim);
-    else if (trouble && what < 20 && lease_expired(&sim->scheduler.leases, sim->now_ms))
-        schedule_return(&sim->scheduler, lease_expired(&sim->scheduler.leases, sim->now_ms), ERR_STALE, "hung");
+    else if (trouble && what < 10)
+        gone_turn(sim);
+    else if (trouble && what < 13)
+        pause_turn(sim);
+    else if (trouble && what < 20 && schedule_expired(&sim->scheduler, sim->now_ms))
+        schedule_trouble(&sim->scheduler, schedule_expired(&sim->scheduler, sim->now_ms)->worker,
+                         schedule_expired(&sim->scheduler, sim->now_ms)->id, ERR_STALE, "hung", sim->now_ms);
     else if (what < 150)
         page_turn(sim);
     else if (what < 200)
@@ -274,6 +343,23 @@ static void check_end(const struct sim *sim) {
     }
 }
 
+/* Every sum is kept step by step: in the end all of them are nothing. */
+static void check_sums(const struct sim *sim) {
+    const struct scheduler *scheduler = &sim->scheduler;
+    const struct user *user = share_find(&scheduler->share, "tester");
+    uint64_t worker_sums = 0, docket_sums = 0;
+    for (size_t i = 0; i < scheduler->worker_count; i++)
+        worker_sums += scheduler->workers[i]->leased + scheduler->workers[i]->lease_count +
+                       (scheduler->workers[i]->leased_cost != 0);
+    for (size_t i = 0; i < scheduler->docket_count; i++)
+        docket_sums += scheduler->dockets[i]->ready + scheduler->dockets[i]->coming + scheduler->dockets[i]->in_claim;
+    if (worker_sums || docket_sums || user->ready_jobs || user->coming_jobs || user->leased || user->heap_at ||
+        scheduler->ready_count || scheduler->asked_count || scheduler->coming_count || scheduler->page_count ||
+        scheduler->back_off_count || scheduler->class_count || scheduler->flight_count || scheduler->leases.count ||
+        scheduler->claimable || sim->queue.waiting || sim->queue.waiting_cost != 0)
+        fail_msg("seed %" PRIu64 ": something is counted that is not there", sim->seed);
+}
+
 static void run_seed(uint64_t seed) {
     struct sim *sim = memory_get(sizeof *sim);
     sim->seed = sim->random = seed;
@@ -292,6 +378,14 @@ static void run_seed(uint64_t seed) {
                      sim->queue.orders[i]->done, sim->queue.orders[i]->jobs, sim->scheduler.ready_count,
                      sim->scheduler.flight_count);
     check_end(sim);
+    if (sim->page_out)
+        schedule_page_lost(&sim->scheduler, &sim->page);
+    sim->page_out = false;
+    commit_turn(sim);
+    answer_turn(sim);
+    while (sim->scheduler.leases.count) /* of pictures that a late result has brought, or that nobody asked for */
+        schedule_worker_gone(&sim->scheduler, sim->scheduler.leases.leases[0]->worker, sim->now_ms);
+    check_sums(sim);
     end_life(sim);
     queue_release(&sim->queue);
     free(sim);

@@ -53,12 +53,14 @@ static void test_worker_messages(void **state)
     struct lease_progress leases[300];
     uint8_t png[5000];
     struct result_item items[LIMIT_BATCH];
+    struct offered_item offers[LIMIT_BATCH];
 
     memset(png, 0, sizeof png);
     for (int i = 0; i < LIMIT_BATCH; i++) {
         keys[i] = digest_draw(&seed);
         jobs[i] = (struct assigned_job){keys[i], i ? "{}" : spec};
         items[i] = (struct result_item){keys[i], digest_draw(&seed), digest_draw(&seed), UINT32_MAX, png, i ? 1 : sizeof png};
+        offers[i] = (struct offered_item){keys[i], digest_draw(&seed), digest_draw(&seed), UINT32_MAX, i ? 1 : LIMIT_PICTURE};
     }
     for (int i = 0; i < 300; i++)
         leases[i] = (struct lease_progress){draw(&seed), (uint32_t)draw(&seed), (enum work_phase)(1 + i % PHASE_DELIVER), UINT32_MAX, 0};
@@ -66,8 +68,9 @@ static void test_worker_messages(void **state)
         {.type = MESSAGE_REFUSED, .refused = {ERR_INTERNAL, sentence}},
         {.type = MESSAGE_REFUSED, .refused = {ERR_INVALID, ""}},
         {.type = MESSAGE_DONE},
-        {.type = MESSAGE_WORKER_HELLO, .worker_hello = {UINT32_MAX, name, name, UINT32_MAX, name, name, name, UINT32_MAX, LIMIT_BATCH, UINT64_MAX}},
-        {.type = MESSAGE_WORKER_HELLO, .worker_hello = {1, "w", "", 0, "cpu", "cpu x", "", 0, 1, 0}},
+        {.type = MESSAGE_WORKER_HELLO, .worker_hello = {3, UINT32_MAX, name, name, UINT32_MAX, name, name, name, UINT32_MAX, LIMIT_BATCH,
+                                                           UINT64_MAX, UINT32_MAX, keys, LIMIT_MODELS_AT_HAND}},
+        {.type = MESSAGE_WORKER_HELLO, .worker_hello = {1, 1, "w", "", 0, "cpu", "cpu x", "", 0, 1, 0, 1, NULL, 0}},
         {.type = MESSAGE_LEASE_REQUEST, .lease_request = {UINT32_MAX}},
         {.type = MESSAGE_PROGRESS, .progress = {leases, 300}},
         {.type = MESSAGE_PROGRESS, .progress = {NULL, 0}},
@@ -81,6 +84,10 @@ static void test_worker_messages(void **state)
         {.type = MESSAGE_REVOKE, .revoke = {UINT64_MAX, UINT32_MAX}},
         {.type = MESSAGE_MISSING, .keys = {keys, 3}},
         {.type = MESSAGE_MISSING, .keys = {NULL, 0}},
+        {.type = MESSAGE_HOLD, .assign = {UINT64_MAX, UINT32_MAX, 0, jobs, LIMIT_BATCH}},
+        {.type = MESSAGE_OFFER, .offer = {UINT64_MAX, UINT32_MAX, offers, LIMIT_BATCH}},
+        {.type = MESSAGE_WANTED, .keys = {keys, LIMIT_BATCH}},
+        {.type = MESSAGE_DRAIN},
     };
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++)
         there_and_back(&messages[i]);
@@ -97,18 +104,20 @@ static void test_client_messages(void **state)
     uint8_t *chunk = memory_get(LIMIT_CHUNK);
     struct digest some = digest_draw(&seed);
     struct sweep_status sweeps[2] = {
-        {some, name, name, SWEEP_CANCELLED, UINT64_MAX, 1, 2, 3, 4, 5, 6, 7, 8, DBL_MAX, 9, "late"},
-        {some, "", "", SWEEP_ACTIVE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, NULL},
+        {some, name, name, SWEEP_PAUSED, UINT64_MAX, 1, 2, 3, 4, 5, 6, 7, 8, DBL_MAX, 9, "late", LIMIT_PRIORITY, 0.5, UINT64_MAX},
+        {some, "", "", SWEEP_ACTIVE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, NULL, -LIMIT_PRIORITY, 0, 0},
     };
     struct listed_job jobs[2] = {
         {UINT64_MAX, JOB_DONE, some, some, some, "{}", ""},
         {0, JOB_FAILED, some, {{0}}, {{0}}, "", "why"},
     };
     struct worker_status workers[1] = {
-        {UINT64_MAX, name, name, name, name, name, 1, 2, 3, UINT64_MAX, 4, 5, 6, 7, (enum work_phase)0, 8, 9, 0.5},
+        {UINT64_MAX, name, name, name, name, name, 1, 2, 3, UINT64_MAX, 4, 5, 6, 7, (enum work_phase)0, 8, 9, 0.5,
+         UINT32_MAX, true, UINT64_MAX, "three in a row", DBL_MAX, some, UINT64_MAX},
     };
+    struct user_usage users[2] = {{name, LIMIT_WEIGHT, UINT64_MAX, 1, 2, 3}, {"", 1, 0, 0, 0, 0}};
     struct message messages[] = {
-        {.type = MESSAGE_SUBMIT, .submit = {name, name, sweep, 100000}},
+        {.type = MESSAGE_SUBMIT, .submit = {name, name, sweep, 100000, -LIMIT_PRIORITY}},
         {.type = MESSAGE_SUBMITTED, .submitted = {some, UINT64_MAX, UINT64_MAX, true}},
         {.type = MESSAGE_PUT, .put = {some, LIMIT_OBJECT - LIMIT_CHUNK, LIMIT_OBJECT, chunk, LIMIT_CHUNK}},
         {.type = MESSAGE_PUT, .put = {some, 0, 0, NULL, 0}},
@@ -124,6 +133,14 @@ static void test_client_messages(void **state)
         {.type = MESSAGE_JOBS, .jobs = {jobs, 2, UINT64_MAX}},
         {.type = MESSAGE_EXPLANATION, .explanation = {"no-workers", "none is there"}},
         {.type = MESSAGE_WORKERS_REPORT, .workers_report = {workers, 1}},
+        {.type = MESSAGE_PAUSE, .sweep_ref = {name}},
+        {.type = MESSAGE_RESUME, .sweep_ref = {"a sweep"}},
+        {.type = MESSAGE_RETRY, .sweep_ref = {"a sweep"}},
+        {.type = MESSAGE_PRIORITY, .priority = {name, LIMIT_PRIORITY}},
+        {.type = MESSAGE_DRAIN_WORKER, .drain_worker = {name, true}},
+        {.type = MESSAGE_USAGE},
+        {.type = MESSAGE_USAGE_REPORT, .usage_report = {users, 2}},
+        {.type = MESSAGE_USAGE_REPORT, .usage_report = {NULL, 0}},
     };
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++)
         there_and_back(&messages[i]);
@@ -196,7 +213,8 @@ static void test_decode_refuses(void **state)
     struct digest some = {{1}};
     uint8_t byte = 0;
     struct lease_progress lease = {1, 1, (enum work_phase)9, 0, 0};
-    struct sweep_status sweep = {some, "n", "u", SWEEP_ACTIVE, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1.0, 0, ""};
+    struct sweep_status sweep = {some, "n", "u", SWEEP_ACTIVE, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1.0, 0, "", 0, 0, 0};
+    struct user_usage user = {"ann", 0, 0, 0, 0, 0};
     struct assigned_job job = {some, "a\xff"};
     decode_bad(&(struct message){.type = MESSAGE_REFUSED, .refused = {(enum err)99, "x"}}, "code: want 1..13, have 99");
     decode_bad(&(struct message){.type = MESSAGE_REFUSED, .refused = {ERR_OK, "x"}}, "code: want 1..13, have 0");
@@ -213,6 +231,28 @@ static void test_decode_refuses(void **state)
     decode_bad(&(struct message){.type = MESSAGE_LIST, .list = {"s", 0, 0, 0}}, "limit: want 1..10000, have 0");
     decode_bad(&(struct message){.type = MESSAGE_LIST, .list = {"s", 0, 1, 7}}, "state: want 0..6, have 7");
     decode_bad(&(struct message){.type = MESSAGE_STATUS_REPORT, .status_report = {&sweep, 1, 0, 0}}, "jobs_per_second: want a rate");
+    decode_bad(&(struct message){.type = MESSAGE_PRIORITY, .priority = {"s", 101}}, "priority: want -100..100, have 101");
+    decode_bad(&(struct message){.type = MESSAGE_SUBMIT, .submit = {"n", "u", "s", 1, -101}}, "priority: want -100..100, have -101");
+    decode_bad(&(struct message){.type = MESSAGE_USAGE_REPORT, .usage_report = {&user, 1}}, "weight: want 1..1000, have 0");
+    decode_bad(&(struct message){.type = MESSAGE_WORKER_HELLO, .worker_hello = {.name = "a", .device = "c", .device_class = "c", .batch = 1, .protocol_least = 3, .protocol = 2}},
+               "protocol_least: want 0..2, have 3");
+}
+
+/* What a worker of protocol 1 leaves out has the meaning it had then. */
+static void test_old_hello(void **state)
+{
+    (void)state;
+    struct message hello = {.type = MESSAGE_WORKER_HELLO, .worker_hello = {.name = "a", .device = "c", .device_class = "c", .batch = 1, .protocol = 1}};
+    struct message read;
+    struct bytes bytes = BYTES_INIT;
+    struct error error;
+    message_encode(&bytes, &hello);
+    assert_ok(message_decode(&read, bytes.data, bytes.size, &error));
+    assert_int_equal(read.worker_hello.protocol_least, 1);
+    assert_int_equal(read.worker_hello.numerics, 1u << NUMERICS_FP32);
+    assert_int_equal(read.worker_hello.model_count, 0);
+    message_release(&read);
+    bytes_release(&bytes);
 }
 
 static void test_foreign_bytes(void **state)
@@ -224,8 +264,8 @@ static void test_foreign_bytes(void **state)
     assert_fails(message_decode(&read, "", 0, &error), ERR_CORRUPT, "hold no body");
     assert_fails(message_decode(&read, "\x08\x01", 2, &error), ERR_CORRUPT, "hold no body");
     assert_fails(message_decode(&read, "hello", 5, &error), ERR_CORRUPT, "no message of this protocol");
-    /* an unknown body (field 43) */
-    assert_fails(message_decode(&read, "\xda\x02\x00", 3, &error), ERR_CORRUPT, "hold no body");
+    /* an unknown body (field 63) */
+    assert_fails(message_decode(&read, "\xfa\x03\x00", 3, &error), ERR_CORRUPT, "hold no body");
     /* 16 MB of empty jobs inside ASSIGN: would be gigabytes of structs, is refused by its budget */
     size_t empty = 16 << 20;
     struct bytes bomb = BYTES_INIT;
@@ -257,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_worker_messages), cmocka_unit_test(test_client_messages), cmocka_unit_test(test_values_arrive),
         cmocka_unit_test(test_prose_is_cleaned), cmocka_unit_test(test_decode_refuses), cmocka_unit_test(test_foreign_bytes),
+        cmocka_unit_test(test_old_hello),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
