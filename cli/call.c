@@ -2,6 +2,7 @@
 #include "cli/call.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,16 @@ enum err call_parse(struct call *call, size_t minimum, size_t maximum, const str
 enum err call_open(struct call *call, struct error *error) {
     enum err err = farm_sweep_word(&call->sweep, call->count ? call->words[0] : "", error);
     return err ? err : farm_open(&call->farm, &call->where, error);
+}
+
+enum err call_priority(int32_t *priority, const char *text, struct error *error) {
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < -LIMIT_PRIORITY || value > LIMIT_PRIORITY)
+        return error_set(error, ERR_INVALID, "priority: want -%d..%d, have \"%s\"", LIMIT_PRIORITY, LIMIT_PRIORITY, text);
+    *priority = (int32_t)value;
+    return ERR_OK;
 }
 
 void call_end(struct call *call) {

@@ -24,6 +24,8 @@ struct call {
 MUST_USE enum err call_parse(struct call *call, size_t minimum, size_t maximum, const struct flag *own, size_t own_count,
                              int argc, char **argv, const struct command *self, struct error *error);
 MUST_USE enum err call_open(struct call *call, struct error *error);
+/* A sweep's priority as a person writes it. ERR_INVALID names both values. */
+MUST_USE enum err call_priority(int32_t *priority, const char *text, struct error *error);
 /* After call_parse, in every case. */
 void call_end(struct call *call);
 

@@ -56,7 +56,7 @@ static enum err run_sweep(const struct run_flags *flags, const struct sweep_file
     struct farm_flags address = { .coordinator = local_farm_address(local) };
     if ((err = farm_open(&farm, &address, error)))
         goto done;
-    if ((err = submission_send(&submission, &farm, file, error)))
+    if ((err = submission_send(&submission, &farm, file, 0, error)))
         goto done;
     digest_hex(&submission.sweep, id);
     if ((err = farm_status(&first, &farm, id, error)))

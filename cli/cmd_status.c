@@ -1,4 +1,4 @@
-/* cmd_status.c - `seedfarm status` and `workers`. */
+/* cmd_status.c - `seedfarm status`. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -51,59 +51,7 @@ done:
     return err;
 }
 
-static json_t *worker_json(const struct worker_status *w) {
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:f}", "worker",
-                     (json_int_t)w->worker, "name", w->name, "host", w->host, "device", w->device, "device_class",
-                     w->device_class, "version", w->version, "pid", (json_int_t)w->pid, "threads", (json_int_t)w->threads,
-                     "batch", (json_int_t)w->batch, "connected_unix_ms", (json_int_t)w->connected_unix_ms, "silent_ms",
-                     (json_int_t)w->silent_ms, "jobs_done", (json_int_t)w->jobs_done, "jobs_failed",
-                     (json_int_t)w->jobs_failed, "leased", (json_int_t)w->leased, "phase",
-                     w->phase ? work_phase_name(w->phase) : "idle", "step", (json_int_t)w->step, "steps",
-                     (json_int_t)w->steps, "jobs_per_second", w->jobs_per_second);
-}
-
-static enum err print_workers(const struct message_workers_report *report, bool json, struct error *error) {
-    if (json) {
-        json_t *list = json_array();
-        for (size_t i = 0; i < report->count; i++)
-            json_array_append_new(list, worker_json(&report->workers[i]));
-        return output_json(json_pack("{s:o}", "workers", list), error);
-    }
-    printf("%-24s %-20s %8s %8s %8s  %s\n", "WORKER", "DEVICE", "DONE", "FAILED", "LEASED", "DOING");
-    for (size_t i = 0; i < report->count; i++) {
-        const struct worker_status *w = &report->workers[i];
-        char doing[64] = "idle";
-        if (w->phase)
-            snprintf(doing, sizeof doing, "%s %u/%u", work_phase_name(w->phase), w->step, w->steps);
-        printf("%-24.24s %-20.20s %8" PRIu64 " %8" PRIu64 " %8u  %s\n", output_safe(w->name), output_safe(w->device_class),
-               w->jobs_done, w->jobs_failed, w->leased, doing);
-    }
-    return output_flush(error);
-}
-
-static enum err workers_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    struct message answer, question = { .type = MESSAGE_WORKERS };
-    struct call call;
-    enum err err = call_parse(&call, 0, 0, NULL, 0, argc, argv, self, error);
-    (void)status;
-    if (err || call.help)
-        return err;
-    if ((err = call_open(&call, error)))
-        goto done;
-    if ((err = farm_ask(&answer, &call.farm, &question, MESSAGE_WORKERS_REPORT, error)))
-        goto done;
-    err = print_workers(&answer.workers_report, call.json, error);
-    message_release(&answer);
-done:
-    call_end(&call);
-    return err;
-}
-
 const struct command command_status = {
     "status", "[SWEEP]", "how far a sweep is, or all of them",
     "  seedfarm status\n  seedfarm status frog --json\n", status_run
-};
-const struct command command_workers = {
-    "workers", "", "who is connected, and what each is doing",
-    "  seedfarm workers\n", workers_run
 };

@@ -40,19 +40,24 @@ static enum err print_submission(const struct submission *submission, const char
 
 static enum err submit(int argc, char **argv, const struct command *self, int *status, struct error *error) {
     bool wait = false;
-    const struct flag own[] = { { "wait", 0, NULL, "stay until the sweep has ended, with a bar", NULL, NULL, &wait } };
+    const char *priority_text = "0";
+    int32_t priority = 0;
+    const struct flag own[] = {
+        { "wait", 0, NULL, "stay until the sweep has ended, with a bar", NULL, NULL, &wait },
+        { "priority", 0, "N", "-100..100: the highest of a user's sweeps goes first (0)", &priority_text, NULL, NULL },
+    };
     char id[DIGEST_HEX_SIZE];
     struct submission submission;
     struct sweep_file file;
     struct call call;
-    enum err err = call_parse(&call, 1, 1, own, 1, argc, argv, self, error);
-    if (err || call.help)
+    enum err err = call_parse(&call, 1, 1, own, 2, argc, argv, self, error);
+    if (err || call.help || (err = call_priority(&priority, priority_text, error)))
         return err;
     if ((err = submission_read(&file, call.words[0], error)))
         return err;
     if ((err = farm_open(&call.farm, &call.where, error)))
         goto done;
-    if ((err = submission_send(&submission, &call.farm, &file, error)))
+    if ((err = submission_send(&submission, &call.farm, &file, priority, error)))
         goto done;
     if ((err = print_submission(&submission, file.name, call.json, error)))
         goto done;

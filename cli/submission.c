@@ -176,7 +176,7 @@ static char *user_name(void) {
     return entry ? text_copy(entry->pw_name) : text_format("%u", (unsigned)getuid());
 }
 
-enum err submission_send(struct submission *submission, struct farm *farm, const struct sweep_file *file,
+enum err submission_send(struct submission *submission, struct farm *farm, const struct sweep_file *file, int32_t priority,
                          struct error *error) {
     struct offers offers = { 0 };
     struct bytes json = BYTES_INIT;
@@ -198,7 +198,7 @@ enum err submission_send(struct submission *submission, struct farm *farm, const
     struct message answer;
     struct message question = { .type = MESSAGE_SUBMIT,
                                 .submit = { .name = file->name, .user = user, .sweep = (char *)json.data,
-                                            .sweep_size = json.size } };
+                                            .sweep_size = json.size, .priority = priority } };
     if ((err = farm_ask(&answer, farm, &question, MESSAGE_SUBMITTED, error)))
         goto done;
     *submission = (struct submission){ .sweep = answer.submitted.sweep, .jobs = answer.submitted.jobs,

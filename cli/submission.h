@@ -21,6 +21,6 @@ MUST_USE enum err submission_read(struct sweep_file *file, const char *path, str
 
 /* Uploads tables, manifests and model files that are missing, then submits. */
 MUST_USE enum err submission_send(struct submission *submission, struct farm *farm, const struct sweep_file *file,
-                                  struct error *error);
+                                  int32_t priority, struct error *error);
 
 #endif

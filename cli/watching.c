@@ -32,13 +32,15 @@ void watch_rate(char out[96], const struct sweep_status *status) {
 json_t *watch_json(const struct sweep_status *s) {
     char id[DIGEST_HEX_SIZE];
     digest_hex(&s->id, id);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s}", "sweep", id, "name",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s, s:I, s:f,"
+                     " s:I}", "sweep", id, "name",
                      s->name, "user", s->user, "state", sweep_state_name(s->state), "places", (json_int_t)s->places, "jobs",
                      (json_int_t)s->jobs, "done", (json_int_t)s->done, "failed", (json_int_t)s->failed, "running",
                      (json_int_t)s->running, "waiting", (json_int_t)s->waiting, "rendered", (json_int_t)s->rendered,
                      "jobs_per_second", s->jobs_per_second, "eta_ms", (json_int_t)s->eta_ms, "submitted_unix_ms",
                      (json_int_t)s->submitted_unix_ms, "finished_unix_ms", (json_int_t)s->finished_unix_ms, "last_error",
-                     s->last_error);
+                     s->last_error, "priority", (json_int_t)s->priority, "running_done", s->running_done, "device_ms",
+                     (json_int_t)s->device_ms);
 }
 
 /* A sweep that does not move says why, once a reason. */
@@ -83,7 +85,7 @@ enum err watch_sweep(struct message *final, struct farm *farm, const char *sweep
         char right[96];
         watch_rate(right, status);
         tell_trouble(&told, &bar, status);
-        ended = status->state != SWEEP_ACTIVE;
+        ended = status->state != SWEEP_ACTIVE && status->state != SWEEP_PAUSED;
         bar_draw(&bar, status->name, status->done + status->failed, status->jobs, right, ended);
         if (!ended) {
             message_release(final);
