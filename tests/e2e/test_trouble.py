@@ -60,7 +60,7 @@ class TroubleTest(farm.FarmTest):
         self.submit("sweep", SWEEP.format(steps=2, last=12))
         bad = farm.wait_for("the bench", lambda: self.worker("bad") if (self.worker("bad") or {}).get("benched_ms") else None)
         self.assertIn("NaN", bad["bench_reason"])
-        self.assertEqual(bad["jobs_failed"], 3, "it stops at the third")
+        self.assertIn(bad["jobs_failed"], (3, 4), "it stops at the third; a lease that was in its hands already may fail too")
         self.assertEqual(self.rule("bad"), "benched")
         explained = self.ask("explain", "sweep")
         self.assertEqual(explained["rule"], "benched")
@@ -121,13 +121,13 @@ class TroubleTest(farm.FarmTest):
         self.start_coordinator("store", None, "--patience-percent", 1, "--heartbeat-ms", 200, "--liveness-ms", 10000)
         self.start_odd_worker("stuck", "--step-ms", 50, "--stuck-step", 2, "--batch", 1)
         self.submit("sweep", SWEEP.format(steps=4, last=4))
-        farm.wait_for("it to begin", lambda: (self.worker("stuck") or {}).get("leased"))
+        expired = farm.wait_for("its lease to run out", lambda: [line for line in self.log_lines("coordinator")
+                                                                 if line["event"] == "lease-expired"])
+        self.assertEqual(expired[0]["worker"], "stuck")
+        farm.wait_for("it to be told", lambda: [line for line in self.log_lines("stuck") if line["event"] == "left"])
+        self.assertTrue(self.worker("stuck"), "it never fell silent")
         self.start_odd_worker("good", "--batch", 1)
         self.check_done("sweep", 4)
-        expired = [line for line in self.log_lines("coordinator") if line["event"] == "lease-expired"]
-        self.assertTrue(expired and expired[0]["worker"] == "stuck", expired)
-        self.assertTrue(self.worker("stuck"), "it never fell silent")
-        self.assertTrue([line for line in self.log_lines("stuck") if line["event"] == "left"], "it was told to stop")
 
     def test_model_of_another_digest(self):
         """A worker's own model of the right name and other bytes is not used: the right one is fetched."""
