@@ -58,6 +58,7 @@ struct agent {
     uint64_t jitter; /* state of a small generator: spreads workers that lost the same coordinator */
 
     atomic_bool stop;
+    bool leaving; /* told to end what we have, and go */
     bool draining, over;
     uint64_t drain_by_ms;
     struct error fatal;
@@ -215,10 +216,25 @@ static void say_hello(struct agent *agent, uint64_t now_ms) {
     agent->answer_by_ms = now_ms + ANSWER_MS;
 }
 
+/* What we go on with, for a coordinator that may have forgotten it: before the first PROGRESS, which it would answer by REVOKE. */
+static void hold_leases(struct agent *agent) {
+    for (size_t i = 0; i < agent->lease_count && agent->presence == PRESENT; i++) {
+        const struct lease *lease = agent->leases[i];
+        struct message hold;
+        if (lease->ended || atomic_load(&lease->cancelled))
+            continue;
+        lease_hold(&hold, lease);
+        enum err err = send_message(agent, &hold);
+        message_release(&hold);
+        if (err == ERR_LIMIT)
+            lose_coordinator(agent, "its queue is full"); /* and greet it again */
+    }
+}
+
 static void take_welcome(struct agent *agent, const struct message_welcome *welcome, uint64_t now_ms) {
-    if (welcome->protocol != PROTOCOL_VERSION) {
-        error_set(&agent->fatal, ERR_UNSUPPORTED, "%s: it speaks protocol %" PRIu32 ", this worker %d",
-                  agent->options.coordinator, welcome->protocol, PROTOCOL_VERSION);
+    if (welcome->protocol < PROTOCOL_OLDEST || welcome->protocol > PROTOCOL_VERSION) {
+        error_set(&agent->fatal, ERR_UNSUPPORTED, "%s: it speaks protocol %" PRIu32 ", this worker %d to %d",
+                  agent->options.coordinator, welcome->protocol, PROTOCOL_OLDEST, PROTOCOL_VERSION);
         return;
     }
     char *worker = text_format("%" PRIu64, welcome->worker);
@@ -234,6 +250,8 @@ static void take_welcome(struct agent *agent, const struct message_welcome *welc
     agent->heartbeat_ms = now_ms; /* at once: it may wonder what became of our leases */
     agent->lease_asked = false;
     delivery_restart(agent->delivery);
+    if (welcome->protocol >= 2)
+        hold_leases(agent);
 }
 
 static void take_hello_refusal(struct agent *agent, const struct message_refused *refused, uint64_t now_ms) {
@@ -320,7 +338,7 @@ static bool nearly_done(struct agent *agent, const struct lease *lease, uint64_t
 static bool wants_lease(struct agent *agent, uint64_t now_ms) {
     size_t undone = 0;
     bool nearly = true;
-    if (agent->lease_asked || agent->draining || now_ms < agent->no_lease_before_ms)
+    if (agent->lease_asked || agent->leaving || agent->draining || now_ms < agent->no_lease_before_ms)
         return false;
     if (outbox_bytes(agent->outbox) > 2 * agent->welcome.credit_bytes)
         return false; /* the coordinator does not keep up: its disk is full, say */
@@ -436,6 +454,11 @@ static void take_message(struct agent *agent, struct message *message, uint64_t 
     case MESSAGE_REVOKE:
         take_revoke(agent, &message->revoke);
         break;
+    case MESSAGE_DRAIN:
+        if (!agent->leaving)
+            log_event(LOG_INFO, "leaving", "why", "the coordinator drains this worker: what it has is ended first", NULL);
+        agent->leaving = true;
+        break;
     case MESSAGE_ACKNOWLEDGED:
         delivery_acknowledged(agent->delivery, message->request, message->keys.keys, message->keys.count);
         drop_leases(agent);
@@ -513,6 +536,15 @@ static void drain(struct agent *agent, uint64_t now_ms) {
         log_event(LOG_INFO, "goodbye", NULL);
 }
 
+/* Drained: when there is nothing left to end. */
+static void leave(struct agent *agent) {
+    if (agent->presence != PRESENT || agent->lease_count || !delivery_is_done(agent->delivery))
+        return;
+    agent->over = send_message(agent, &(struct message){ .type = MESSAGE_GOODBYE }) == ERR_OK;
+    if (agent->over)
+        log_event(LOG_INFO, "goodbye", NULL);
+}
+
 static void act(struct agent *agent, uint64_t now_ms) {
     if (agent->presence == GREETING && now_ms >= agent->answer_by_ms) {
         log_event(LOG_WARN, "coordinator-silent", "address", agent->options.coordinator, NULL);
@@ -525,6 +557,8 @@ static void act(struct agent *agent, uint64_t now_ms) {
         act_present(agent, now_ms);
     if (atomic_load(&agent->stop))
         drain(agent, now_ms);
+    else if (agent->leaving)
+        leave(agent);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b) {

@@ -58,6 +58,16 @@ void lease_destroy(struct lease *lease) {
     free(lease);
 }
 
+void lease_hold(struct message *hold, const struct lease *lease) {
+    *hold = (struct message){ .type = MESSAGE_HOLD, .assign = { .lease = lease->id, .epoch = lease->epoch, .count = lease->count } };
+    hold->assign.jobs = memory_get_array(lease->count, sizeof *hold->assign.jobs);
+    for (size_t i = 0; i < lease->count; i++) {
+        struct bytes canonical = BYTES_INIT;
+        spec_canonical(&canonical, &lease->specs[i]);
+        hold->assign.jobs[i] = (struct assigned_job){ lease->keys[i], (char *)bytes_take(&canonical).data };
+    }
+}
+
 enum { STEP_BITS = 28 };
 #define STEP_MASK ((UINT64_C(1) << STEP_BITS) - 1)
 

@@ -30,6 +30,8 @@ struct lease {
 /* From ASSIGN: every job's key and spec are checked, and that all may share one batch. */
 MUST_USE enum err lease_create(struct lease **lease, const struct message_assign *assign, struct error *error);
 void lease_destroy(struct lease *lease);
+/* The same the other way round, for HOLD: message_release frees it. */
+void lease_hold(struct message *hold, const struct lease *lease);
 
 void lease_set_progress(struct lease *lease, enum work_phase phase, uint32_t step, uint32_t steps);
 struct lease_progress lease_get_progress(const struct lease *lease);

@@ -87,7 +87,7 @@ class FarmTest(unittest.TestCase):
             if process.poll() is None:
                 process.kill()
             process.wait(30)
-            for stream in (process.stdout, process.stderr):
+            for stream in (process.stdin, process.stdout, process.stderr):
                 if stream:
                     stream.close()
         for log in self.logs:
@@ -111,8 +111,9 @@ class FarmTest(unittest.TestCase):
         return {**os.environ, "XDG_CACHE_HOME": self.path("cache"), "NO_COLOR": "1", "TERM": "dumb"}
 
     def start(self, name, *arguments, **options):
-        process = subprocess.Popen([program(name), *map(str, arguments)], cwd=self.folder, env=self.environment(),
-                                   stdin=subprocess.DEVNULL, text=True, **options)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        process = subprocess.Popen([program(name), *map(str, arguments)], cwd=self.folder, env=self.environment(), text=True,
+                                   **options)
         self.processes.append(process)
         return process
 

@@ -24,19 +24,17 @@ class OperationsTest(farm.FarmTest):
     def test_killed_coordinator_adopts(self):
         """kill -9 in the middle of a render: it goes on, and the new coordinator takes it over. Nothing is drawn twice."""
         coordinator = self.start_coordinator("store", None, "--heartbeat-ms", 200)
-        self.start_odd_worker("worker", "--step-ms", 200, "--batch", 1)
-        self.sweep("sweep", 1, 4, 20)
+        self.start_odd_worker("worker", "--step-ms", 100, "--batch", 1)
+        self.sweep("sweep", 1, 3, 20)
         farm.wait_for("the render to be under way", lambda: (self.worker("worker") or {}).get("step", 0) >= 3)
         coordinator.kill()
         coordinator.wait(30)
         coordinator.stdout.close()
         self.start_coordinator("store", None, "--heartbeat-ms", 200)
-        worker = farm.wait_for("the worker to be back", lambda: self.worker("worker"))
-        farm.wait_for("its lease to be adopted", lambda: self.worker("worker")["leased"] > 0)
-        del worker
+        farm.wait_for("its lease to be adopted", lambda: (self.worker("worker") or {}).get("leased"))
         state = self.wait_state("sweep")
-        self.assertEqual((state["done"], state["failed"], state["rendered"]), (4, 0, 4))
-        self.assertEqual(sorted(self.draws("worker")), ["1", "2", "3", "4"], "each was drawn once")
+        self.assertEqual((state["done"], state["failed"], state["rendered"]), (3, 0, 3))
+        self.assertEqual(sorted(self.draws("worker")), ["1", "2", "3"], "each was drawn once")
         self.assertFalse([line for line in self.log_lines("worker") if line["event"] == "left"], "no render was given up")
 
     def test_pause_and_resume(self):
@@ -82,7 +80,7 @@ class OperationsTest(farm.FarmTest):
         self.tell("priority", "late", "5")
         self.assertEqual((self.state("early")["priority"], self.state("late")["priority"]), (0, 5))
         self.assertEqual(self.rule("early"), "no-workers")
-        worker = self.start_odd_worker("worker", "--step-ms", 10, "--batch", 1)
+        self.start_odd_worker("worker", "--step-ms", 10, "--batch", 1)
         self.wait_state("late")
         self.assertLess(self.state("early")["done"], 30, "the later one was first")
         self.wait_state("early")
@@ -91,7 +89,6 @@ class OperationsTest(farm.FarmTest):
         self.refused("priority", "late", "101", says=["101", "100"])
         self.refused("priority", "late", "high", says=["high"])
         self.refused("priority", "nothing", "1", says=["nothing"])
-        del worker
 
     def test_cancel_stops_within_a_step(self):
         self.start_coordinator("store", None, "--heartbeat-ms", 100)
@@ -140,12 +137,13 @@ class OperationsTest(farm.FarmTest):
         self.assertGreater(users[0]["device_ms"], 0)
 
     def test_weight_out_of_range(self):
-        for weight in ("0", "1001", "many"):
+        for weight in (0, 1001, "many"):
+            config = self.write("coordinator.json", json.dumps({"users": {"ada": {"weight": weight}}}))
             done = subprocess.run([farm.program("seedfarm-coordinator"), "--store", self.path("store"), "--listen",
-                                   f"ipc://{self.path('w.sock')}", "--weight", f"ada={weight}"], capture_output=True, text=True,
-                                  timeout=30)
+                                   f"ipc://{self.path('w.sock')}", "--config", config], capture_output=True, text=True, timeout=30)
             self.assertEqual(done.returncode, 2, done.stderr)
-            self.assertIn(weight, done.stderr)
+            self.assertIn("1000", done.stderr)
+            self.assertIn("ada", done.stderr)
 
     def test_id_that_fits_two_sweeps(self):
         """Two sweeps whose ids begin alike: the short form is refused, a longer one is not."""
@@ -155,7 +153,6 @@ class OperationsTest(farm.FarmTest):
         path = self.path("store", "objects", "sha256", answer["sweep"][:2], answer["sweep"][2:4], answer["sweep"])
         with open(path) as file:
             resolved = file.read()
-        self.assertIn('"from":"1","to":"2"' if '"from":"1","to":"2"' in resolved else '"to":"2"', resolved)
         ids = {}
         for seed in range(1, 200000):
             text = resolved.replace('"from":"1"', f'"from":"{seed}"').replace('"to":"2"', f'"to":"{seed + 1}"')

@@ -9,7 +9,7 @@ SWEEP = "prompt: a frog\nsteps: 2\nseed: 1..{last}\n"
 
 class UpgradeTest(farm.FarmTest):
     def start_crowd(self, *flags):
-        return self.start("crowd", "--coordinator", self.address, *flags, stdout=subprocess.PIPE,
+        return self.start("crowd", "--coordinator", self.address, *flags, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=self.log_to("crowd"))
 
     def test_older_worker_is_served(self):
