@@ -258,6 +258,12 @@ struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, 
     return lease;
 }
 
+bool schedule_has_news(struct scheduler *schedule, uint64_t version, uint64_t now_ms) {
+    schedule_notice(schedule);
+    schedule_wake_due(schedule, now_ms);
+    return schedule->version != version || now_ms >= schedule->look_again_ms;
+}
+
 uint64_t schedule_next_ms(const struct scheduler *schedule, uint64_t now_ms) {
     uint64_t next_ms = lease_next_deadline_ms(&schedule->leases);
     if (schedule->look_again_ms < next_ms)

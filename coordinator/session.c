@@ -119,6 +119,8 @@ static void wait_end(struct sessions *sessions, struct session *session) {
         return;
     *(session->wait_previous ? &session->wait_previous->wait_next : &sessions->wait_first) = session->wait_next;
     *(session->wait_next ? &session->wait_next->wait_previous : &sessions->wait_last) = session->wait_previous;
+    if (sessions->wait_fresh == session)
+        sessions->wait_fresh = session->wait_next;
     session->wait_next = session->wait_previous = NULL;
     sessions->wanted -= session->wants;
     session->wants = 0;
@@ -131,6 +133,7 @@ static void wait_begin(struct sessions *sessions, struct session *session, uint3
     session->wait_previous = sessions->wait_last;
     *(sessions->wait_last ? &sessions->wait_last->wait_next : &sessions->wait_first) = session;
     sessions->wait_last = session;
+    sessions->wait_fresh = sessions->wait_fresh ? sessions->wait_fresh : session;
     sessions->wanted += session->wants;
 }
 
@@ -437,8 +440,14 @@ static void send_revokes(struct coordinator *farm) {
 }
 
 void sessions_feed(struct coordinator *farm) {
-    struct session *session = farm->sessions.wait_first, *next;
-    for (; session && !farm->store_full && !farm->closing; session = next) {
+    struct sessions *sessions = &farm->sessions;
+    bool open = !farm->store_full && !farm->closing, news = schedule_has_news(&farm->scheduler, sessions->fed_version, farm->now_ms);
+    struct session *session = news ? sessions->wait_first : sessions->wait_fresh, *next;
+    if (open) {
+        sessions->fed_version = farm->scheduler.version;
+        sessions->wait_fresh = NULL;
+    }
+    for (; session && open; session = next) {
         next = session->wait_next;
         struct lease *lease = schedule_grant(&farm->scheduler, session->worker, session->wants, farm->now_ms);
         if (lease)

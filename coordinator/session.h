@@ -38,6 +38,8 @@ struct sessions {
     struct session **by_worker; /* [worker_count] by worker->number - 1 */
     size_t worker_count;
     struct session *wait_first, *wait_last;
+    struct session *wait_fresh; /* the first of those that nobody has looked for a lease for; NULL: none */
+    uint64_t fed_version;       /* of the schedule, when all of them were looked at last */
     struct session *heard_first, *heard_last;
     uint32_t wanted;           /* jobs that all waiting ones ask for together */
 };
