@@ -2,8 +2,9 @@
  * crowd.c - many workers in one process, for crowd.py and the tests of older and newer protocols. They speak the protocol and
  * nothing more: a job takes a given time, in which nothing is computed, and what they deliver is valid (tests/worker/plain.h).
  *
- * A worker asks for its next lease when it has delivered the last, so the wait for one is all there. When --jobs are acknowledged
- * one line of JSON is printed; then they go on living, with heartbeats alone, until stdin ends.
+ * A worker asks for its next lease when it has delivered the last, so the wait for one is all there. Waits are counted while there
+ * are jobs that nobody has: at the end idle workers wait for work that may never come. When --jobs are acknowledged one line of
+ * JSON is printed; then they go on living, with heartbeats alone, until stdin ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,11 +27,11 @@ static const char help[] =
     "\n"
     "  --workers N     how many (1000)\n"
     "  --name PREFIX   they are PREFIX-0, PREFIX-1, ... (crowd)\n"
-    "  --job-ms N      a job takes so long (250)\n"
-    "  --batch N       jobs drawn at once, each in job-ms; jobs asked for (4)\n"
+    "  --job-ms N      a batch takes so long, half of it to one and a half times it (1000)\n"
+    "  --batch N       jobs drawn at once, jobs asked for (4)\n"
     "  --protocol N    the protocol they speak, and no other (the newest)\n";
 
-enum { TICK_MS = 2, RAMP_A_TICK = 4, STEPS = 10 };
+enum { TICK_MS = 2, RAMP_A_TICK = 1, STEPS = 10 };
 
 struct options {
     const char *coordinator, *name;
@@ -54,7 +55,8 @@ struct crowd {
     int epoll;
     uint32_t started;
     uint32_t period_ms;            /* of heartbeats */
-    uint64_t acknowledged, requests, revoked;
+    uint64_t acknowledged, assigned, requests, revoked;
+    uint64_t random;
     uint32_t *lease_us;            /* [lease_count] */
     size_t lease_count, lease_room;
     uint64_t begin_ms;
@@ -124,14 +126,17 @@ static void take_assign(struct crowd *crowd, struct member *member, struct messa
         crowd->lease_room = crowd->lease_room ? 2 * crowd->lease_room : 4096;
         crowd->lease_us = memory_grow(crowd->lease_us, crowd->lease_room, sizeof *crowd->lease_us);
     }
-    crowd->lease_us[crowd->lease_count++] = (uint32_t)((now_ns - member->asked_ns) / 1000);
+    if (crowd->assigned < crowd->options.jobs)
+        crowd->lease_us[crowd->lease_count++] = (uint32_t)((now_ns - member->asked_ns) / 1000);
+    crowd->assigned += message->assign.count;
     member->asked_ns = 0;
     message_release(&member->assign);
     member->assign = *message;
     message->type = 0;
     size_t rounds = (member->assign.assign.count + crowd->options.batch - 1) / crowd->options.batch;
     member->begin_ms = now_ms;
-    member->end_ms = now_ms + rounds * crowd->options.job_ms;
+    crowd->random = crowd->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407); /* Knuth's MMIX */
+    member->end_ms = now_ms + rounds * crowd->options.job_ms * (50 + (crowd->random >> 33) % 101) / 100;
 }
 
 static void drop_assign(struct member *member) {
@@ -342,7 +347,7 @@ static void read_options(struct options *options, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct crowd crowd = { .options = { .name = "crowd", .workers = 1000, .job_ms = 250, .batch = 4,
+    struct crowd crowd = { .options = { .name = "crowd", .workers = 1000, .job_ms = 1000, .batch = 4,
                                         .protocol = PROTOCOL_VERSION }, .period_ms = 1000 };
     struct rlimit files;
     read_options(&crowd.options, argc, argv);
