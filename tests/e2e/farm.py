@@ -17,12 +17,15 @@ import unittest
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("SEEDFARM_BIN", os.path.join(SOURCE, "build", "release", "bin"))
+TESTS = os.path.join(os.path.dirname(BIN), "tests")
 DEMO = os.path.join(SOURCE, "models", "demo")
 WAIT_S = float(os.environ.get("SEEDFARM_TEST_WAIT", "240"))
 
 
 def program(name):
-    return os.path.join(BIN, name)
+    """One of the programs, or (odd_worker, crowd) one that is built with the tests."""
+    path = os.path.join(BIN, name)
+    return path if os.path.exists(path) else os.path.join(TESTS, name)
 
 
 def wait_for(what, condition, seconds=WAIT_S, pause=0.02):
@@ -76,6 +79,7 @@ class FarmTest(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="seedfarm-e2e-")
         self.processes = []
+        self.logs = []
         self.random = random.Random(7)
 
     def tearDown(self):
@@ -86,7 +90,14 @@ class FarmTest(unittest.TestCase):
             for stream in (process.stdout, process.stderr):
                 if stream:
                     stream.close()
+        for log in self.logs:
+            log.close()
         shutil.rmtree(self.folder)
+
+    def log_to(self, name):
+        """NAME.log, for a process's stderr; closed at the end of the test."""
+        self.logs.append(open(self.path(f"{name}.log"), "a"))
+        return self.logs[-1]
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
@@ -142,7 +153,7 @@ class FarmTest(unittest.TestCase):
     def start_coordinator(self, store="store", listen=None, *flags):
         listen = listen or f"ipc://{self.path('farm.sock')}"
         process = self.start("seedfarm-coordinator", "--store", self.path(store), "--listen", listen, "--models", DEMO, *flags,
-                             stdout=subprocess.PIPE, stderr=open(self.path("coordinator.log"), "a"))
+                             stdout=subprocess.PIPE, stderr=self.log_to("coordinator"))
         line = process.stdout.readline()
         self.assertTrue(line.startswith("ready "), line)
         self.address = listen
@@ -151,7 +162,42 @@ class FarmTest(unittest.TestCase):
     def start_worker(self, number=1, *flags):
         return self.start("seedfarm-worker", "--coordinator", self.address, "--device", "cpu", "--threads", 1, "--cache",
                           self.path(f"worker-{number}"), "--name", f"worker-{number}", "--models", DEMO, *flags,
-                          stderr=open(self.path(f"worker-{number}.log"), "a"))
+                          stderr=self.log_to(f"worker-{number}"))
+
+    def start_odd_worker(self, name, *flags):
+        """A worker of the real library that draws plain pictures, and misbehaves as told (odd_worker.c)."""
+        return self.start("odd_worker", "--coordinator", self.address, "--cache", self.path(name), "--name", name, "--models",
+                          DEMO, *flags, stderr=self.log_to(name))
+
+    def log_lines(self, name):
+        """What a process has logged so far: NAME.log, a JSON object a line; other lines are passed over."""
+        lines = []
+        with open(self.path(f"{name}.log")) as file:
+            for line in file:
+                if line.startswith("{") and line.endswith("}\n"):
+                    lines.append(json.loads(line))
+        return lines
+
+    def submit(self, name, text, *flags, status=0):
+        sweep = self.write(f"{name}.yaml", f"name: {name}\n" + text)
+        return self.seedfarm("submit", sweep, "--coordinator", self.address, *flags, status=status)
+
+    def tell(self, command, *arguments, status=0):
+        """A changing command (cancel, pause, ...) of the hand-started farm."""
+        return self.seedfarm(command, *arguments, "--coordinator", self.address, status=status)
+
+    def state(self, name):
+        return self.ask("status", name)["sweeps"][0]
+
+    def wait_state(self, name, state="done"):
+        return wait_for(f"sweep {name} to be {state}", lambda: self.state(name) if self.state(name)["state"] == state else None)
+
+    def worker(self, name):
+        """A worker's line of `seedfarm workers`; None: it is not there."""
+        return next((worker for worker in self.ask("workers")["workers"] if worker["name"] == name), None)
+
+    def rule(self, what):
+        return self.ask("explain", what)["rule"]
 
     def ask(self, command, *arguments, status=0):
         """A reading command's JSON from the hand-started farm."""

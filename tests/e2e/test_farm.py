@@ -17,9 +17,6 @@ class FarmTest(farm.FarmTest):
     def sweep(self, name, last=7, steps=2):
         return self.write(f"{name}.yaml", SWEEP.format(name=name, last=last, steps=steps))
 
-    def state(self, name):
-        return self.ask("status", name)["sweeps"][0]
-
     def test_life_of_a_sweep_over_tcp(self):
         self.start_coordinator("store", "tcp://127.0.0.1:17731")
         self.seedfarm("submit", self.sweep("waits"), "--coordinator", self.address)
@@ -47,7 +44,7 @@ class FarmTest(farm.FarmTest):
         self.seedfarm("submit", sweep, "--coordinator", self.address)
         os.remove(self.path("captions.txt"))
         self.start("seedfarm-worker", "--coordinator", self.address, "--device", "cpu", "--cache", self.path("bare"), "--name",
-                   "bare", stderr=open(self.path("bare.log"), "a"))
+                   "bare", stderr=self.log_to("bare"))
         farm.wait_for("the sweep", lambda: self.state("captions")["state"] == "done")
         self.seedfarm("fetch", "captions", "--coordinator", self.address, "--out", self.path("out"))
         self.assertEqual(len(set(self.pictures().values())), 6)

@@ -1,0 +1,175 @@
+"""Running a farm: pause, resume, priority, cancel, drain, usage, a coordinator that is killed while a worker renders."""
+import hashlib
+import json
+import os
+import subprocess
+
+import farm
+
+SWEEP = "prompt: a frog\nsteps: {steps}\nseed: {first}..{last}\n"
+
+
+class OperationsTest(farm.FarmTest):
+    def sweep(self, name, first=1, last=20, steps=4, *flags):
+        return self.submit(name, SWEEP.format(first=first, last=last, steps=steps), *flags)
+
+    def refused(self, *words, says, status=2):
+        self.seedfarm(*words, "--coordinator", self.address, status=status)
+        for text in says:
+            self.assertIn(text, self.stderr)
+
+    def draws(self, name):
+        return [line["seed"] for line in self.log_lines(name) if line["event"] == "draw"]
+
+    def test_killed_coordinator_adopts(self):
+        """kill -9 in the middle of a render: it goes on, and the new coordinator takes it over. Nothing is drawn twice."""
+        coordinator = self.start_coordinator("store", None, "--heartbeat-ms", 200)
+        self.start_odd_worker("worker", "--step-ms", 200, "--batch", 1)
+        self.sweep("sweep", 1, 4, 20)
+        farm.wait_for("the render to be under way", lambda: (self.worker("worker") or {}).get("step", 0) >= 3)
+        coordinator.kill()
+        coordinator.wait(30)
+        coordinator.stdout.close()
+        self.start_coordinator("store", None, "--heartbeat-ms", 200)
+        worker = farm.wait_for("the worker to be back", lambda: self.worker("worker"))
+        farm.wait_for("its lease to be adopted", lambda: self.worker("worker")["leased"] > 0)
+        del worker
+        state = self.wait_state("sweep")
+        self.assertEqual((state["done"], state["failed"], state["rendered"]), (4, 0, 4))
+        self.assertEqual(sorted(self.draws("worker")), ["1", "2", "3", "4"], "each was drawn once")
+        self.assertFalse([line for line in self.log_lines("worker") if line["event"] == "left"], "no render was given up")
+
+    def test_pause_and_resume(self):
+        self.start_coordinator()
+        self.sweep("sweep", 1, 200)
+        self.tell("pause", "sweep")
+        self.assertEqual(self.state("sweep")["state"], "paused")
+        self.start_odd_worker("worker", "--step-ms", 5, "--batch", 2)
+        farm.wait_for("the worker", lambda: self.worker("worker"))
+        self.sweep("other", 1001, 1010)
+        self.wait_state("other")
+        self.assertEqual(self.state("sweep")["done"], 0, "paused: nothing of it was begun")
+        self.assertEqual((self.rule("sweep"), self.rule("sweep/7")), ("paused", "paused"))
+        self.tell("resume", "sweep")
+        farm.wait_for("it to go on", lambda: self.state("sweep")["done"] > 0)
+        self.tell("pause", "sweep")
+        farm.wait_for("what runs to end", lambda: self.state("sweep")["running"] == 0)
+        done = self.state("sweep")["done"]
+        self.sweep("another", 2001, 2010, 4, "--wait")
+        self.assertLessEqual(self.state("sweep")["done"] - done, 0)
+        self.tell("resume", "sweep")
+        self.assertEqual(self.wait_state("sweep")["done"], 200)
+
+    def test_pause_outlives_the_coordinator(self):
+        coordinator = self.start_coordinator()
+        self.sweep("sweep", 1, 4)
+        self.tell("pause", "sweep")
+        self.tell("priority", "sweep", "7")
+        coordinator.kill()
+        coordinator.wait(30)
+        coordinator.stdout.close()
+        self.start_coordinator()
+        self.assertEqual((self.state("sweep")["state"], self.state("sweep")["priority"]), ("paused", 7))
+        self.start_odd_worker("worker")
+        self.tell("resume", "sweep")
+        self.assertEqual(self.wait_state("sweep")["done"], 4)
+
+    def test_priority(self):
+        """A higher priority goes first; out of range is refused with both values."""
+        self.start_coordinator()
+        self.sweep("early", 1, 30)
+        self.sweep("late", 1001, 1030)
+        self.tell("priority", "late", "5")
+        self.assertEqual((self.state("early")["priority"], self.state("late")["priority"]), (0, 5))
+        self.assertEqual(self.rule("early"), "no-workers")
+        worker = self.start_odd_worker("worker", "--step-ms", 10, "--batch", 1)
+        self.wait_state("late")
+        self.assertLess(self.state("early")["done"], 30, "the later one was first")
+        self.wait_state("early")
+        seeds = [int(seed) for seed in self.draws("worker")]
+        self.assertEqual(seeds[:30], list(range(1001, 1031)))
+        self.refused("priority", "late", "101", says=["101", "100"])
+        self.refused("priority", "late", "high", says=["high"])
+        self.refused("priority", "nothing", "1", says=["nothing"])
+        del worker
+
+    def test_cancel_stops_within_a_step(self):
+        self.start_coordinator("store", None, "--heartbeat-ms", 100)
+        self.start_odd_worker("worker", "--step-ms", 300, "--batch", 1)
+        self.sweep("sweep", 1, 10, 200)
+        farm.wait_for("a step", lambda: (self.worker("worker") or {}).get("step", 0) >= 2)
+        self.tell("cancel", "sweep")
+        at = self.worker("worker")["step"]
+        left = farm.wait_for("it to stop", lambda: [line for line in self.log_lines("worker") if line["event"] == "left"])
+        self.assertLess(int(left[0]["step"]), at + 20, "far from the end of its 200 steps")
+        self.assertEqual((self.state("sweep")["state"], self.rule("sweep")), ("cancelled", "cancelled"))
+        farm.wait_for("its hands to be empty", lambda: self.worker("worker")["leased"] == 0)
+        self.sweep("next", 1001, 1002, 1, "--wait")
+
+    def test_cancel_of_what_is_finished(self):
+        self.start_coordinator()
+        self.start_odd_worker("worker")
+        self.sweep("sweep", 1, 2, 1, "--wait")
+        self.refused("cancel", "sweep", says=["sweep", "done"])
+        self.refused("pause", "sweep", says=["sweep", "done"])
+        self.assertEqual(self.state("sweep")["state"], "done")
+
+    def test_drain(self):
+        """Finishes what it has, delivers, exits 0; the others go on."""
+        self.start_coordinator()
+        first = self.start_odd_worker("first", "--step-ms", 20, "--batch", 1)
+        self.start_odd_worker("second", "--step-ms", 20, "--batch", 1)
+        self.sweep("sweep", 1, 60)
+        farm.wait_for("both to work", lambda: all((self.worker(name) or {}).get("leased") for name in ("first", "second")))
+        self.tell("drain", "first")
+        self.assertEqual(first.wait(farm.WAIT_S), 0)
+        self.assertFalse([line for line in self.log_lines("first") if line["event"] == "left"], "it gave up nothing")
+        farm.wait_for("it to be gone", lambda: not self.worker("first"))
+        state = self.wait_state("sweep")
+        self.assertEqual((state["done"], state["rendered"]), (60, 60))
+        draws = self.draws("first") + self.draws("second")
+        self.assertEqual(len(set(draws)), 60)
+        self.refused("drain", "nobody", says=["nobody"])
+
+    def test_usage(self):
+        self.start_coordinator()
+        self.start_odd_worker("worker", "--step-ms", 5)
+        self.sweep("sweep", 1, 6, 2, "--wait")
+        users = self.ask("usage")["users"]
+        self.assertEqual([user["jobs"] for user in users], [6])
+        self.assertGreater(users[0]["device_ms"], 0)
+
+    def test_weight_out_of_range(self):
+        for weight in ("0", "1001", "many"):
+            done = subprocess.run([farm.program("seedfarm-coordinator"), "--store", self.path("store"), "--listen",
+                                   f"ipc://{self.path('w.sock')}", "--weight", f"ada={weight}"], capture_output=True, text=True,
+                                  timeout=30)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(weight, done.stderr)
+
+    def test_id_that_fits_two_sweeps(self):
+        """Two sweeps whose ids begin alike: the short form is refused, a longer one is not."""
+        self.start_coordinator()
+        answer = json.loads(self.seedfarm("submit", self.write("a.yaml", SWEEP.format(first=1, last=2, steps=2)),
+                                          "--coordinator", self.address, "--json"))
+        path = self.path("store", "objects", "sha256", answer["sweep"][:2], answer["sweep"][2:4], answer["sweep"])
+        with open(path) as file:
+            resolved = file.read()
+        self.assertIn('"from":"1","to":"2"' if '"from":"1","to":"2"' in resolved else '"to":"2"', resolved)
+        ids = {}
+        for seed in range(1, 200000):
+            text = resolved.replace('"from":"1"', f'"from":"{seed}"').replace('"to":"2"', f'"to":"{seed + 1}"')
+            short = hashlib.sha256(text.encode()).hexdigest()[:6]
+            if short in ids:
+                break
+            ids[short] = seed
+        for name, first in (("one", ids[short]), ("two", seed)):
+            self.sweep(name, first, first + 1, 2)
+        self.refused("status", short, says=[short, "more than one"])
+        self.refused("cancel", short, says=[short, "more than one"])
+        whole = self.state("one")["sweep"]
+        self.assertEqual(self.state(whole)["name"], "one")
+
+
+if __name__ == "__main__":
+    farm.main()
