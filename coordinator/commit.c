@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "coordinator/farm.h"
 
-enum { RESULTS_MOST = 1024, PLACES_MOST = 1 << 16, LOSSES_MOST = 4096, RETRY_MS = 1000 };
+enum { RESULTS_MOST = LEDGER_GROUP, PLACES_MOST = 1 << 16, LOSSES_MOST = 4096, RETRY_MS = 1000 };
 
 /* A place that this commit makes done or failed. */
 struct settled {
@@ -27,6 +27,8 @@ struct commit {
     struct result_item **items; /* [item_count] valid ones, distinct keys; borrowed from deliveries */
     bool *perhaps_known;        /* [item_count]: the filter knows the key */
     size_t item_count;
+    uint32_t *slots;            /* [slot_count]: item + 1 by key, open addressing; a power of two, at least twice the items */
+    size_t slot_count;
     struct settled *settled;    /* [settled_count] by sweep and index */
     size_t settled_count, settled_room;
     struct loss *losses;
@@ -43,11 +45,23 @@ struct commit {
 
 /* ---- putting it together -------------------------------------------------------------------------------------------- */
 
-static bool item_is_new(const struct commit *commit, const struct digest *key) {
-    for (size_t i = 0; i < commit->item_count; i++)
-        if (digest_equal(&commit->items[i]->key, key))
-            return false;
-    return true;
+/* The slot that holds the key, or the free one where it would stand. */
+static uint32_t *slot_of(const struct commit *commit, const struct digest *key) {
+    uint64_t word;
+    memcpy(&word, key->bytes, sizeof word);
+    for (size_t i = word & (commit->slot_count - 1);; i = (i + 1) & (commit->slot_count - 1)) {
+        uint32_t at = commit->slots[i];
+        if (!at || digest_equal(&commit->items[at - 1]->key, key))
+            return &commit->slots[i];
+    }
+}
+
+static void make_room(struct commit *commit, size_t items) {
+    for (commit->slot_count = 16; commit->slot_count < 2 * items;)
+        commit->slot_count *= 2;
+    commit->slots = memory_get_array(commit->slot_count, sizeof *commit->slots);
+    commit->items = memory_get_array(items + 1, sizeof *commit->items);
+    commit->perhaps_known = memory_get_array(items + 1, sizeof *commit->perhaps_known);
 }
 
 static void settle(struct commit *commit, const struct settled *settled) {
@@ -60,8 +74,10 @@ static void settle(struct commit *commit, const struct settled *settled) {
 
 static void take_item(struct commit *commit, struct result_item *item) {
     struct scheduler *scheduler = &commit->farm->scheduler;
-    if (!item_is_new(commit, &item->key))
+    uint32_t *slot = slot_of(commit, &item->key);
+    if (*slot)
         return;
+    *slot = (uint32_t)commit->item_count + 1;
     commit->items[commit->item_count] = item;
     commit->perhaps_known[commit->item_count++] = bloom_has(commit->farm->bloom, &item->key);
     bloom_add(commit->farm->bloom, &item->key); /* before it is there: who asks the ledger asks behind us */
@@ -85,8 +101,7 @@ static void take_deliveries(struct commit *commit) {
         gather->last = NULL;
     else
         gather->since_ms = 0;
-    commit->items = memory_get_array(taken + 1, sizeof *commit->items);
-    commit->perhaps_known = memory_get_array(taken + 1, sizeof *commit->perhaps_known);
+    make_room(commit, taken);
     for (struct delivery *delivery = commit->deliveries; delivery; delivery = delivery->next)
         for (size_t i = 0; i < delivery->results.count; i++)
             if (!delivery->errors[i].code) {
@@ -334,6 +349,7 @@ static void commit_free(struct commit *commit) {
         bytes_release(&commit->bits[i].done);
         bytes_release(&commit->bits[i].failed);
     }
+    free(commit->slots);
     free(commit->items);
     free(commit->perhaps_known);
     free(commit->settled);

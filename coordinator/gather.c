@@ -13,65 +13,44 @@ enum { GROUP_MS = 5, GROUP_ITEMS = 256 };
 
 /* ---- checking ------------------------------------------------------------------------------------------------------- */
 
-static enum err check_job(const struct result_item *item, const char *canonical, struct error *error) {
-    struct digest key = digest_of(canonical, strlen(canonical));
+static enum err mismatch(const char *what, const struct digest *want, const struct digest *have, struct error *error) {
+    char want_hex[DIGEST_HEX_SIZE], have_hex[DIGEST_HEX_SIZE];
+    digest_hex(want, want_hex);
+    digest_hex(have, have_hex);
+    return error_set(error, ERR_CORRUPT, "want %s %.16s..., the file has %.16s...", what, want_hex, have_hex);
+}
+
+static enum err check_job(const struct result_item *item, const struct png_facts *facts, struct error *error) {
+    size_t size = strlen(facts->text);
+    struct digest key = digest_of(facts->text, size);
     struct spec spec;
-    uint32_t width, height;
-    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
-    if (!digest_equal(&key, &item->key)) {
-        digest_hex(&item->key, want);
-        digest_hex(&key, have);
-        return error_set(error, ERR_CORRUPT, "want the picture of job %.16s..., its own chunk holds job %.16s...", want, have);
-    }
-    enum err err = spec_parse(&spec, canonical, strlen(canonical), error);
+    if (!digest_equal(&key, &item->key))
+        return mismatch("in its own chunk the job", &item->key, &key, error);
+    enum err err = spec_parse(&spec, facts->text, size, error);
     if (err)
         return err;
-    err = png_size(&width, &height, item->png, item->png_size, error);
-    if (!err && (width != spec.width || height != spec.height))
-        err = error_set(error, ERR_CORRUPT, "want %ux%u pixels, the file has %ux%u", spec.width, spec.height, width, height);
+    if (facts->width != spec.width || facts->height != spec.height)
+        err = error_set(error, ERR_CORRUPT, "want %ux%u pixels, the file has %ux%u", spec.width, spec.height, facts->width,
+                        facts->height);
     spec_release(&spec);
     return err;
 }
 
-static enum err check_pixels(const struct result_item *item, struct error *error) {
-    struct picture picture;
-    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
-    enum err err = png_decode(&picture, item->png, item->png_size, error);
-    if (err)
-        return err;
-    struct digest pixels = picture_pixel_digest(&picture);
-    picture_release(&picture);
-    if (digest_equal(&pixels, &item->pixels))
-        return ERR_OK;
-    digest_hex(&item->pixels, want);
-    digest_hex(&pixels, have);
-    return error_set(error, ERR_CORRUPT, "want pixel digest %.16s..., the file has %.16s...", want, have);
-}
-
 enum err gather_check(const struct result_item *item, struct error *error) {
     struct digest picture = digest_of(item->png, item->png_size);
-    struct picture_text *texts = NULL;
-    const char *canonical = NULL;
-    size_t count = 0;
-    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
-    if (!digest_equal(&picture, &item->picture)) {
-        digest_hex(&item->picture, want);
-        digest_hex(&picture, have);
-        return error_set(error, ERR_CORRUPT, "want a file of sha256 %.16s..., it has %.16s...", want, have);
-    }
-    enum err err = png_texts(&texts, &count, item->png, item->png_size, error);
+    struct png_facts facts;
+    if (!digest_equal(&picture, &item->picture))
+        return mismatch("a file of sha256", &item->picture, &picture, error);
+    enum err err = png_inspect(&facts, item->png, item->png_size, "seedfarm", error);
     if (err)
         return err;
-    for (size_t i = 0; i < count && !canonical; i++)
-        if (strcmp(texts[i].key, "seedfarm") == 0)
-            canonical = texts[i].text;
-    if (!canonical)
-        err = error_set(error, ERR_CORRUPT, "want a seedfarm chunk with the job, the file's %zu texts have none", count);
-    if (!err)
-        err = check_job(item, canonical, error);
-    if (!err)
-        err = check_pixels(item, error);
-    png_texts_release(texts, count);
+    if (!facts.text)
+        err = error_set(error, ERR_CORRUPT, "want a seedfarm chunk with the job, the file has none");
+    else
+        err = check_job(item, &facts, error);
+    if (!err && !digest_equal(&facts.pixels, &item->pixels))
+        err = mismatch("pixel digest", &item->pixels, &facts.pixels, error);
+    free(facts.text);
     return err;
 }
 

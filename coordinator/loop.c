@@ -168,7 +168,7 @@ static void page_finish(struct task *task) {
 
 static void plan_turn(struct coordinator *farm) {
     struct page page;
-    while (!farm->closing && schedule_take_page(&page, &farm->scheduler, farm->sessions.wanted)) {
+    while (!farm->closing && schedule_take_page(&page, &farm->scheduler, sessions_wanted(&farm->sessions, farm->now_ms))) {
         struct planning *planning = memory_get(sizeof *planning);
         *planning = (struct planning){ .task = { .work = page_work, .finish = page_finish }, .farm = farm, .page = page };
         desk_post(farm->plan_desk, &planning->task);
@@ -270,7 +270,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 }
 
 uint64_t coordinator_wakes_ms(struct coordinator *farm) {
-    if (!farm->closing && schedule_wants_page(&farm->scheduler, farm->sessions.wanted))
+    if (!farm->closing && schedule_wants_page(&farm->scheduler, sessions_wanted(&farm->sessions, farm->now_ms)))
         return farm->now_ms; /* a sweep with long stretches of nothing to do: look on */
     return earlier(farm->now_ms + IDLE_MS, earlier(sessions_next_ms(farm), gather_next_ms(farm)));
 }

@@ -271,22 +271,26 @@ uint64_t order_find_state(const struct order *order, uint64_t from, enum job_sta
 
 /* ---- chunks --------------------------------------------------------------------------------------------------------- */
 
-/* The bitmap's indexes first..first+CHUNK_PLACES-1, counted from 0, and `also`. */
+/* Where the portable form of a bitmap of one container has its key, the upper 16 bits of its indexes (RoaringFormatSpec): behind
+ * cookie and count, or behind the cookie that has the count in it and a byte of flags. */
+static size_t only_key_at(const uint8_t *portable) {
+    enum { COOKIE_WITH_RUNS = 12347 };
+    return (portable[0] | portable[1] << 8) == COOKIE_WITH_RUNS ? 5 : 8;
+}
+
+/* The bitmap's indexes first..first+CHUNK_PLACES-1, counted from 0, and `also`. A chunk is one of roaring's own containers, so
+ * that all of it is work on one container, and counting from 0 is a key of 0. */
 static void write_chunk(struct bytes *out, const roaring_bitmap_t *bitmap, uint32_t chunk, const uint32_t *also, size_t count) {
     uint64_t first = (uint64_t)chunk * CHUNK_PLACES;
-    roaring_bitmap_t *part = roaring_bitmap_create();
-    roaring_uint32_iterator_t *it = roaring_create_iterator(bitmap);
-    if (roaring_move_uint32_iterator_equalorlarger(it, (uint32_t)first))
-        for (; it->has_value && it->current_value < first + CHUNK_PLACES; roaring_advance_uint32_iterator(it))
-            roaring_bitmap_add(part, (uint32_t)(it->current_value - first));
-    roaring_free_uint32_iterator(it);
-    for (size_t i = 0; i < count; i++)
-        roaring_bitmap_add(part, (uint32_t)(also[i] - first));
+    roaring_bitmap_t *part = roaring_bitmap_from_range(first, first + CHUNK_PLACES, 1);
+    roaring_bitmap_and_inplace(part, bitmap);
+    roaring_bitmap_add_many(part, count, also);
     if (!roaring_bitmap_is_empty(part)) {
         roaring_bitmap_run_optimize(part);
-        size_t size = roaring_bitmap_portable_size_in_bytes(part);
-        bytes_reserve(out, size);
-        out->size += roaring_bitmap_portable_serialize(part, (char *)out->data + out->size);
+        bytes_reserve(out, roaring_bitmap_portable_size_in_bytes(part));
+        uint8_t *portable = out->data + out->size;
+        out->size += roaring_bitmap_portable_serialize(part, (char *)portable);
+        memset(portable + only_key_at(portable), 0, 2);
         out->data[out->size] = 0;
     }
     roaring_bitmap_free(part);

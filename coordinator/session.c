@@ -11,7 +11,7 @@
 #include "coordinator/farm.h"
 #include "coordinator/offer.h"
 
-enum { PROBE_MS = 500, BUCKETS_LEAST = 64 };
+enum { PROBE_MS = 500, DEMAND_MS = 100, BUCKETS_LEAST = 64 };
 
 /* ---- the tables ----------------------------------------------------------------------------------------------------- */
 
@@ -407,6 +407,20 @@ void session_take(struct coordinator *farm, const struct route *route, struct me
     }
 }
 
+static void count_granted(struct sessions *sessions, uint32_t jobs, uint64_t now_ms) {
+    if (now_ms >= sessions->window_ms + DEMAND_MS) {
+        sessions->granted_before = now_ms < sessions->window_ms + 2 * DEMAND_MS ? sessions->granted : 0;
+        sessions->granted = 0;
+        sessions->window_ms = now_ms;
+    }
+    sessions->granted += jobs;
+}
+
+uint32_t sessions_wanted(const struct sessions *sessions, uint64_t now_ms) {
+    uint32_t of_late = sessions->granted > sessions->granted_before ? sessions->granted : sessions->granted_before;
+    return sessions->wanted + (now_ms < sessions->window_ms + 2 * DEMAND_MS ? of_late : 0);
+}
+
 static void assign(struct coordinator *farm, struct session *session, struct lease *lease) {
     struct assigned_job jobs[LIMIT_BATCH];
     struct message message = {
@@ -420,6 +434,7 @@ static void assign(struct coordinator *farm, struct session *session, struct lea
     wait_end(&farm->sessions, session);
     enum err err = farm_send(farm, &session->route, &message);
     if (!err) {
+        count_granted(&farm->sessions, lease->count, farm->now_ms);
         log_lease(LOG_INFO, "lease", session->worker, lease, "");
         return;
     }

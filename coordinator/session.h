@@ -42,6 +42,8 @@ struct sessions {
     uint64_t fed_version;       /* of the schedule, when all of them were looked at last */
     struct session *heard_first, *heard_last;
     uint32_t wanted;           /* jobs that all waiting ones ask for together */
+    uint64_t window_ms;        /* when the present window of DEMAND_MS began ... */
+    uint32_t granted, granted_before; /* ... and how many jobs were granted in it and in the one before */
 };
 
 void sessions_release(struct sessions *sessions);
@@ -52,6 +54,8 @@ struct session *session_find_worker(const struct sessions *sessions, uint64_t nu
 void session_take(struct coordinator *farm, const struct route *route, struct message *message);
 /* Leases for those who wait for one, as far as there is work; and leases that have ended on our side are called back. */
 void sessions_feed(struct coordinator *farm);
+/* How many jobs are worth having ready: what is asked for, and what will be by the time that more can be made ready. */
+uint32_t sessions_wanted(const struct sessions *sessions, uint64_t now_ms);
 /* Workers that are gone and leases that have run out lose their jobs. */
 void sessions_expire(struct coordinator *farm);
 /* When sessions_expire has something to do next. */

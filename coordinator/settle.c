@@ -22,10 +22,8 @@ static void learn(struct scheduler *schedule, struct worker *worker, const struc
     double unit_ms = worker_unit_ms(worker, model);
     speed->unit_ms += ((speed->unit_ms > 0 ? 1.0 / 16 : 1) * (unit_ms - speed->unit_ms));
     schedule->unit_ms += ((schedule->unit_ms > 0 ? 1.0 / 16 : 1) * (unit_ms - schedule->unit_ms));
-    if (!flight->docket)
-        return;
-    flight->docket->order->device_ms += render_ms;
-    flight->docket->user->device_ms += render_ms;
+    if (flight->docket)
+        flight->docket->user->device_ms += render_ms; /* its sweep's is counted by the commit that makes it durable */
 }
 
 /* Whoever has it as well need not go on, if that was the last of its lease. */

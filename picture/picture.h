@@ -46,6 +46,15 @@ MUST_USE enum err png_texts(struct picture_text **texts, size_t *count, const vo
                             struct error *error);
 void png_texts_release(struct picture_text *texts, size_t count);
 
+/* What is to be known of a picture that somebody else has made, in one pass over its bytes. As png_size, png_texts, png_decode and
+ * picture_pixel_digest one after another, and with their errors. */
+struct png_facts {
+    uint32_t width, height;
+    struct digest pixels;
+    char *text; /* of the first text chunk of the key that was asked for, owned; NULL: there is none */
+};
+MUST_USE enum err png_inspect(struct png_facts *facts, const void *data, size_t size, const char *key, struct error *error);
+
 /* ---- the farm's own metadata ---------------------------------------------------------------------------------------- */
 
 /* What seedfarm writes beside the pixels: a pure function of job and device class. Values are texts, so that picture knows

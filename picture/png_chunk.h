@@ -15,6 +15,9 @@ struct png_chunk {
 /* The chunk at *offset, its CRC checked; moves *offset behind it. */
 MUST_USE enum err png_chunk_next(struct png_chunk *chunk, size_t *offset, const uint8_t *file, size_t size,
                                  struct error *error);
+/* tEXt, zTXt, iTXt: its key and its text, which are the caller's. */
+bool png_is_text(const char *type);
+MUST_USE enum err png_text_read(struct picture_text *out, const struct png_chunk *chunk, struct error *error);
 MUST_USE enum err png_signature_check(const void *data, size_t size, struct error *error);
 
 #endif

@@ -15,9 +15,13 @@ struct rest {
 };
 
 static void latin1_to_utf8(struct bytes *out, const uint8_t *data, size_t size) {
-    for (size_t i = 0; i < size; i++) {
-        uint8_t two[2] = { (uint8_t)(0xc0 | data[i] >> 6), (uint8_t)(0x80 | (data[i] & 0x3f)) };
-        bytes_add(out, data[i] < 0x80 ? &data[i] : two, data[i] < 0x80 ? 1 : 2);
+    for (size_t i = 0; i < size;) {
+        size_t run = i;
+        while (run < size && data[run] < 0x80)
+            run++;
+        bytes_add(out, data + i, run - i);
+        for (i = run; i < size && data[i] >= 0x80; i++)
+            bytes_add(out, (uint8_t[]){ (uint8_t)(0xc0 | data[i] >> 6), (uint8_t)(0x80 | (data[i] & 0x3f)) }, 2);
     }
 }
 
@@ -84,7 +88,7 @@ static enum err strip_head(bool *compressed, struct rest *rest, const char *type
     return err;
 }
 
-static enum err text_read(struct picture_text *out, const struct png_chunk *chunk, struct error *error) {
+enum err png_text_read(struct picture_text *out, const struct png_chunk *chunk, struct error *error) {
     struct rest rest = { chunk->data, chunk->size }, key;
     struct bytes raw = BYTES_INIT, key_text = BYTES_INIT, text = BYTES_INIT;
     bool compressed;
@@ -124,7 +128,7 @@ done:
     return err;
 }
 
-static bool is_text(const char *type) {
+bool png_is_text(const char *type) {
     return strcmp(type, "tEXt") == 0 || strcmp(type, "zTXt") == 0 || strcmp(type, "iTXt") == 0;
 }
 
@@ -137,11 +141,11 @@ enum err png_texts(struct picture_text **texts, size_t *count, const void *data,
     while (!err && strcmp(chunk.type, "IEND") != 0) {
         if ((err = png_chunk_next(&chunk, &offset, data, size, error)))
             break;
-        if (!is_text(chunk.type))
+        if (!png_is_text(chunk.type))
             continue;
         if (n == PICTURE_TEXTS_LIMIT)
             err = error_set(error, ERR_LIMIT, "PNG: at most %d texts are read, it has more", PICTURE_TEXTS_LIMIT);
-        else if (!(err = text_read(&found[n], &chunk, error)))
+        else if (!(err = png_text_read(&found[n], &chunk, error)))
             n++;
     }
     if (err) {

@@ -1,21 +1,26 @@
 /*
- * mem.c - objects in memory, for tests: a red-black tree (tsearch) under one mutex. Nothing is durable.
+ * mem.c - objects in memory, for tests: a table by digest under one mutex. Nothing is durable.
  */
 #include <pthread.h>
-#include <search.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/kind.h"
 
+enum { BUCKETS_FIRST = 64 };
+
 struct object {
-    struct digest digest; /* first: the tree compares by it */
-    struct bytes content;
+    struct digest digest;
+    size_t size;
+    struct object *next; /* in its bucket */
+    uint8_t data[];      /* [size] */
 };
 
 struct mem_store {
     struct store base;
     pthread_mutex_t lock;
-    void *tree; /* of struct object */
+    struct object **buckets; /* [bucket_count], a power of two */
+    size_t bucket_count, count;
 };
 
 struct mem_upload {
@@ -23,28 +28,43 @@ struct mem_upload {
     struct bytes content;
 };
 
-static int object_compare(const void *a, const void *b) {
-    return digest_compare(&((const struct object *)a)->digest, &((const struct object *)b)->digest);
+/* The place that points at the object of this digest, or (NULL in it) where it would be. */
+static struct object **object_place(const struct mem_store *mem, const struct digest *digest) {
+    uint64_t word;
+    memcpy(&word, digest->bytes, sizeof word);
+    struct object **place = &mem->buckets[word & (mem->bucket_count - 1)];
+    while (*place && !digest_equal(&(*place)->digest, digest))
+        place = &(*place)->next;
+    return place;
 }
 
-static void object_free(void *object) {
-    bytes_release(&((struct object *)object)->content);
-    free(object);
-}
-
-static struct object *object_find(struct mem_store *mem, const struct digest *digest) {
-    struct object key = { .digest = *digest };
-    struct object **found = tfind(&key, &mem->tree, object_compare);
-    return found ? *found : NULL;
+static void grow(struct mem_store *mem) {
+    struct object **old = mem->buckets;
+    size_t old_count = mem->bucket_count;
+    mem->bucket_count = 2 * old_count;
+    mem->buckets = memory_get_array(mem->bucket_count, sizeof(struct object *));
+    for (size_t i = 0; i < old_count; i++)
+        for (struct object *object = old[i], *next; object; object = next) {
+            struct object **place = object_place(mem, &object->digest);
+            next = object->next;
+            object->next = NULL;
+            *place = object;
+        }
+    free(old);
 }
 
 static void object_add(struct mem_store *mem, const struct digest *digest, const void *data, size_t size) {
-    if (object_find(mem, digest))
+    if (mem->count == mem->bucket_count)
+        grow(mem);
+    struct object **place = object_place(mem, digest);
+    if (*place)
         return;
-    struct object *object = memory_get(sizeof *object);
-    object->digest = *digest;
-    bytes_add(&object->content, data, size);
-    tsearch(object, &mem->tree, object_compare);
+    struct object *object = memory_grow(NULL, 1, sizeof *object + size);
+    *object = (struct object){ .digest = *digest, .size = size };
+    if (size)
+        memcpy(object->data, data, size);
+    *place = object;
+    mem->count++;
 }
 
 static enum err not_found(const struct digest *digest, struct error *error) {
@@ -55,7 +75,13 @@ static enum err not_found(const struct digest *digest, struct error *error) {
 
 static void mem_close(struct store *store) {
     struct mem_store *mem = (struct mem_store *)store;
-    tdestroy(mem->tree, object_free);
+    for (size_t i = 0; i < mem->bucket_count; i++)
+        while (mem->buckets[i]) {
+            struct object *object = mem->buckets[i];
+            mem->buckets[i] = object->next;
+            free(object);
+        }
+    free(mem->buckets);
     pthread_mutex_destroy(&mem->lock);
     free(mem);
 }
@@ -73,9 +99,9 @@ static enum err mem_put(struct store *store, const struct store_item *items, siz
 static enum err mem_size(uint64_t *size, struct store *store, const struct digest *digest, struct error *error) {
     struct mem_store *mem = (struct mem_store *)store;
     pthread_mutex_lock(&mem->lock);
-    const struct object *object = object_find(mem, digest);
+    const struct object *object = *object_place(mem, digest);
     if (object)
-        *size = object->content.size;
+        *size = object->size;
     pthread_mutex_unlock(&mem->lock);
     return object ? ERR_OK : not_found(digest, error);
 }
@@ -84,10 +110,10 @@ static enum err mem_read(struct bytes *out, struct store *store, const struct di
                          size_t size, struct error *error) {
     struct mem_store *mem = (struct mem_store *)store;
     pthread_mutex_lock(&mem->lock);
-    const struct object *object = object_find(mem, digest);
-    if (object && offset < object->content.size) {
-        size_t left = object->content.size - (size_t)offset;
-        bytes_add(out, object->content.data + offset, size < left ? size : left);
+    const struct object *object = *object_place(mem, digest);
+    if (object && offset < object->size) {
+        size_t left = object->size - (size_t)offset;
+        bytes_add(out, object->data + offset, size < left ? size : left);
     }
     pthread_mutex_unlock(&mem->lock);
     return object ? ERR_OK : not_found(digest, error);
@@ -96,13 +122,14 @@ static enum err mem_read(struct bytes *out, struct store *store, const struct di
 static bool mem_set_aside(struct store *store, const struct digest *digest) {
     struct mem_store *mem = (struct mem_store *)store;
     pthread_mutex_lock(&mem->lock);
-    struct object *object = object_find(mem, digest);
+    struct object **place = object_place(mem, digest), *object = *place;
     if (object) {
-        tdelete(object, &mem->tree, object_compare);
-        object_free(object);
+        *place = object->next;
+        mem->count--;
+        free(object);
     }
     pthread_mutex_unlock(&mem->lock);
-    return object != NULL;
+    return object != NULL; /* it was */
 }
 
 static char *mem_path(struct store *store, const struct digest *digest) {
@@ -120,36 +147,27 @@ struct listed {
     uint64_t size;
 };
 
-struct listed_all {
-    struct listed *all;
-    size_t count, capacity;
-};
-
-static void entry_add(const void *node, VISIT visit, void *context) {
-    const struct object *object = *(struct object *const *)node;
-    struct listed_all *entries = context;
-    if (visit != postorder && visit != leaf)
-        return;
-    if (entries->count == entries->capacity) {
-        entries->capacity = 2 * entries->capacity + 64;
-        entries->all = memory_grow(entries->all, entries->capacity, sizeof *entries->all);
-    }
-    entries->all[entries->count++] = (struct listed){ object->digest, object->content.size };
+static int listed_order(const void *a, const void *b) {
+    return digest_compare(&((const struct listed *)a)->digest, &((const struct listed *)b)->digest);
 }
 
 /* Copied first, so that `each` may use the store. */
 static enum err mem_list(struct store *store, bool (*each)(void *context, const struct digest *digest, uint64_t size),
                          void *context, struct error *error) {
     struct mem_store *mem = (struct mem_store *)store;
-    struct listed_all entries = { 0 };
+    size_t count = 0;
     (void)error;
     pthread_mutex_lock(&mem->lock);
-    twalk_r(mem->tree, entry_add, &entries);
+    struct listed *all = memory_get_array(mem->count, sizeof *all);
+    for (size_t i = 0; i < mem->bucket_count; i++)
+        for (const struct object *object = mem->buckets[i]; object; object = object->next)
+            all[count++] = (struct listed){ object->digest, object->size };
     pthread_mutex_unlock(&mem->lock);
-    for (size_t i = 0; i < entries.count; i++)
-        if (!each(context, &entries.all[i].digest, entries.all[i].size))
+    qsort(all, count, sizeof *all, listed_order);
+    for (size_t i = 0; i < count; i++)
+        if (!each(context, &all[i].digest, all[i].size))
             break;
-    free(entries.all);
+    free(all);
     return ERR_OK;
 }
 
@@ -197,6 +215,8 @@ enum err mem_open(struct store **store, struct error *error) {
     (void)error;
     struct mem_store *mem = memory_get(sizeof *mem);
     mem->base.kind = &mem_kind;
+    mem->bucket_count = BUCKETS_FIRST;
+    mem->buckets = memory_get_array(mem->bucket_count, sizeof(struct object *));
     pthread_mutex_init(&mem->lock, NULL);
     *store = &mem->base;
     return ERR_OK;

@@ -455,7 +455,7 @@ static void test_invalid_results(void **state) {
     kit_result(&other, worker.assign.assign.jobs[1].spec, 0);
     struct result_item swapped = item;
     swapped.key = other.key;
-    expect_refused_result(&worker, &swapped, "its own chunk holds job");
+    expect_refused_result(&worker, &swapped, "want in its own chunk the job");
     struct result_item pixels = item;
     pixels.pixels = other.pixels;
     expect_refused_result(&worker, &pixels, "want pixel digest");

@@ -57,6 +57,20 @@ static void mend(uint8_t *data, size_t size) {
     }
 }
 
+/* One walk says what the four readers say. `decoded`: by png_decode. */
+static void inspection_agrees(const uint8_t *data, size_t size, const struct picture *decoded, bool has_texts) {
+    struct png_facts facts = { 0 };
+    struct error error = { 0 };
+    bool known = png_inspect(&facts, data, size, "seedfarm", &error) == ERR_OK;
+    must(known == (decoded && has_texts));
+    must(known || (error.message[0] && !facts.text));
+    if (known) {
+        struct digest pixels = picture_pixel_digest(decoded);
+        must(facts.width == decoded->width && facts.height == decoded->height && digest_equal(&pixels, &facts.pixels));
+    }
+    free(facts.text);
+}
+
 static void try_bytes(const uint8_t *data, size_t size) {
     struct picture picture = { 0 };
     struct picture_text *texts;
@@ -68,18 +82,21 @@ static void try_bytes(const uint8_t *data, size_t size) {
     /* Large pictures cost time, not knowledge. */
     if (sized == ERR_OK && (uint64_t)width * height > 1 << 18)
         return;
-    if (png_decode(&picture, data, size, &error) == ERR_OK) {
+    bool decoded = png_decode(&picture, data, size, &error) == ERR_OK;
+    if (decoded) {
         must(sized == ERR_OK && picture.width == width && picture.height == height);
         pixels_survive(&picture);
-        picture_release(&picture);
     } else {
         must(error.message[0] && !picture.rgb);
     }
-    if (png_texts(&texts, &count, data, size, &error) == ERR_OK) {
+    bool has_texts = png_texts(&texts, &count, data, size, &error) == ERR_OK;
+    if (has_texts) {
         must(sized == ERR_OK);
         texts_survive(texts, count);
         png_texts_release(texts, count);
     }
+    inspection_agrees(data, size, decoded ? &picture : NULL, has_texts);
+    picture_release(&picture);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -1,5 +1,6 @@
 /* test_png.c - pixels in and out of PNG. The expected pixels of the corpus come from make_pictures.py. */
 #include <stdio.h>
+#include <zlib.h>
 
 #include "tests/picture/check.h"
 
@@ -37,6 +38,90 @@ static void pixels_come_back(void **state) {
         bytes_release(&png);
         bytes_release(&twice);
     }
+}
+
+/* One walk says what the readers say one after another, of every file of the corpus and of every filter. */
+static void assert_inspected(const struct bytes *png, const char *name) {
+    struct picture picture;
+    struct png_facts facts;
+    struct error error;
+    assert_ok(png_decode(&picture, png->data, png->size, &error));
+    struct digest pixels = picture_pixel_digest(&picture);
+    if (png_inspect(&facts, png->data, png->size, "seedfarm", &error) != ERR_OK)
+        fail_msg("%s: %s", name, error.message);
+    if (facts.width != picture.width || facts.height != picture.height || !digest_equal(&pixels, &facts.pixels))
+        fail_msg("%s: other pixels than decoded", name);
+    assert_null(facts.text);
+    picture_release(&picture);
+}
+
+static void add_chunk(struct bytes *png, const char *type, const uint8_t *data, uint32_t size) {
+    uint8_t number[4] = { (uint8_t)(size >> 24), (uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size };
+    bytes_add(png, number, 4);
+    size_t begin = png->size;
+    bytes_add_text(png, type);
+    bytes_add(png, data, size);
+    uint32_t crc = (uint32_t)crc32(0, png->data + begin, size + 4);
+    for (int i = 0; i < 4; i++)
+        number[i] = (uint8_t)(crc >> (24 - 8 * i));
+    bytes_add(png, number, 4);
+}
+
+/* 13x9 RGB, every row by `filter`, its bytes whatever they are; the stream cut into pieces of `piece` bytes. */
+static struct bytes filtered_png(uint8_t filter, uint32_t piece) {
+    enum { WIDTH = 13, HEIGHT = 9, ROW = 3 * WIDTH + 1 };
+    static const uint8_t header[13] = { 0, 0, 0, WIDTH, 0, 0, 0, HEIGHT, 8, 2, 0, 0, 0 };
+    uint8_t rows[HEIGHT * ROW], packed[2 * sizeof rows];
+    uLongf size = sizeof packed;
+    struct bytes png = BYTES_INIT;
+    for (size_t i = 0; i < sizeof rows; i++)
+        rows[i] = i % ROW ? (uint8_t)(i * 97 + i / 7 * filter) : filter;
+    assert_int_equal(compress(packed, &size, rows, sizeof rows), Z_OK);
+    bytes_add(&png, "\x89PNG\r\n\x1a\n", 8);
+    add_chunk(&png, "IHDR", header, sizeof header);
+    for (uint32_t at = 0; at < size; at += piece)
+        add_chunk(&png, "IDAT", packed + at, size - at < piece ? (uint32_t)size - at : piece);
+    add_chunk(&png, "IEND", NULL, 0);
+    return png;
+}
+
+static void one_walk_says_the_same(void **state) {
+    char name[64], want[80];
+    FILE *expected = fopen(SOURCE_DIR "/tests/picture/expected.txt", "r");
+    (void)state;
+    assert_non_null(expected);
+    while (fscanf(expected, "%63s %79s", name, want) == 2) {
+        struct bytes png = corpus_read(name);
+        assert_inspected(&png, name);
+        bytes_release(&png);
+    }
+    fclose(expected);
+    for (uint8_t filter = 0; filter < 5; filter++)
+        for (uint32_t piece = 1; piece < 1000; piece += 50) { /* 1: more IDATs than the walk keeps */
+            struct bytes png = filtered_png(filter, piece);
+            assert_inspected(&png, "filtered");
+            bytes_release(&png);
+        }
+}
+
+static void one_walk_finds_the_text(void **state) {
+    struct picture picture = picture_sample(8, 8);
+    const struct picture_text texts[] = { { (char *)"a", (char *)"b" }, { (char *)"seedfarm", (char *)"{\"\xc3\xa9\xe2\x82\xac\"}" },
+                                          { (char *)"seedfarm", (char *)"later" } };
+    struct bytes png = BYTES_INIT;
+    struct png_facts facts = { .width = 77 };
+    struct error error;
+    (void)state;
+    assert_ok(png_encode(&png, &picture, texts, 3, &error));
+    assert_ok(png_inspect(&facts, png.data, png.size, "seedfarm", &error));
+    assert_string_equal(facts.text, texts[1].text);
+    free(facts.text);
+    facts = (struct png_facts){ .width = 77 };
+    for (size_t size = 0; size < png.size; size++)
+        assert_int_equal(png_inspect(&facts, png.data, size, "seedfarm", &error), ERR_CORRUPT);
+    assert_int_equal(facts.width, 77);
+    picture_release(&picture);
+    bytes_release(&png);
 }
 
 /* What tools and digests rely on: nothing in the file but what was asked for. */
@@ -154,6 +239,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pixels_come_back),
         cmocka_unit_test(no_other_chunks),
+        cmocka_unit_test(one_walk_says_the_same),
+        cmocka_unit_test(one_walk_finds_the_text),
         cmocka_unit_test(pixel_digests_are_of_size_and_rgb),
         cmocka_unit_test(every_kind_of_png_becomes_rgb),
         cmocka_unit_test(what_is_no_png_is_refused),
