@@ -2,6 +2,8 @@
  * bench_store.c - objects a second made durable, in groups of 1, 16 and 256, beside bare loops without a store.
  *
  *   build/release/tests/bench_store [FOLDER]     on the file system of FOLDER (default: the working folder)
+ *   build/release/tests/bench_store FOLDER SIZE  the bare loop alone, for farm_rate.py: files of SIZE bytes in groups of the sizes
+ *                                                that stdin lists; prints files a second
  *
  * The bare loops: "sync each" is a file, fsync, rename, fsync of the folder; "bare group" is what a group must cost at least:
  * temp files, one syncfs, renames, one syncfs, in one flat folder, with no hashes and no checks.
@@ -80,33 +82,64 @@ static void write_file(int folder, const char *name, const struct objects *objec
     must(close(fd) == 0, "close");
 }
 
-static double run_bare(const char *path, const struct objects *objects, size_t group, size_t count) {
+/* One group's files, `first` the number of the first of them; `each`: synced one by one. */
+static void write_group(int folder, const struct objects *objects, size_t first, size_t group, int each) {
     char from[32], to[32];
-    must(mkdir(path, 0755) == 0, path);
-    int folder = open(path, O_RDONLY | O_DIRECTORY), each = group == 1;
-    must(folder >= 0, path);
-    uint64_t begin_ns = clock_monotonic_ns();
-    for (size_t i = 0; i < count; i += group) {
-        for (size_t k = i; k < i + group; k++) {
-            snprintf(from, sizeof from, "t%zu", k);
-            write_file(folder, from, objects, k, each);
-        }
-        must(each || syncfs(folder) == 0, "syncfs");
-        for (size_t k = i; k < i + group; k++) {
-            snprintf(from, sizeof from, "t%zu", k);
-            snprintf(to, sizeof to, "o%zu", k);
-            must(renameat(folder, from, folder, to) == 0, "rename");
-        }
-        must((each ? fsync(folder) : syncfs(folder)) == 0, "sync");
+    for (size_t k = first; k < first + group; k++) {
+        snprintf(from, sizeof from, "t%zu", k);
+        write_file(folder, from, objects, k % OBJECTS, each);
     }
+    must(each || syncfs(folder) == 0, "syncfs");
+    for (size_t k = first; k < first + group; k++) {
+        snprintf(from, sizeof from, "t%zu", k);
+        snprintf(to, sizeof to, "o%zu", k);
+        must(renameat(folder, from, folder, to) == 0, "rename");
+    }
+    must((each ? fsync(folder) : syncfs(folder)) == 0, "sync");
+}
+
+static int make_folder(const char *path) {
+    must(mkdir(path, 0755) == 0, path);
+    int folder = open(path, O_RDONLY | O_DIRECTORY);
+    must(folder >= 0, path);
+    return folder;
+}
+
+static double run_bare(const char *path, const struct objects *objects, size_t group, size_t count) {
+    int folder = make_folder(path);
+    uint64_t begin_ns = clock_monotonic_ns();
+    for (size_t i = 0; i < count; i += group)
+        write_group(folder, objects, i, group, group == 1);
     double found = rate(count, begin_ns);
     close(folder);
     return found;
 }
 
+static int run_groups_of_stdin(const char *where, size_t size) {
+    char *path = text_format("%s/bench-bare-XXXXXX", where);
+    struct objects *objects = memory_get(sizeof *objects);
+    size_t count = 0, group;
+    objects_fill(objects, size);
+    must(mkdtemp(path) != NULL, path);
+    int folder = open(path, O_RDONLY | O_DIRECTORY);
+    must(folder >= 0, path);
+    uint64_t begin_ns = clock_monotonic_ns();
+    for (; scanf("%zu", &group) == 1; count += group)
+        write_group(folder, objects, count, group, 0);
+    printf("%.1f\n", rate(count, begin_ns));
+    close(folder);
+    must(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0, path);
+    free(path);
+    free(objects->data);
+    free(objects);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static const size_t groups[] = { 1, 16, 256 }, sizes[] = { 10 << 10, 50 << 10 };
     const char *where = argc > 1 ? argv[1] : ".";
+    if (argc > 2)
+        return run_groups_of_stdin(where, strtoul(argv[2], NULL, 10) / 8 * 8);
     printf("%-8s %-6s %16s %22s\n", "bytes", "group", "store, files/s", "bare loop, files/s");
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         struct objects *objects = memory_get(sizeof *objects);
