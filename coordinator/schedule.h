@@ -256,6 +256,8 @@ void schedule_answer(struct scheduler *schedule, const struct digest *key, bool 
 /* Up to `room` jobs that share a batch; NULL: nothing now (schedule_next_ms says when time alone may change that). Cheap to
  * call again while nothing has changed. */
 struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, uint32_t room, uint64_t now_ms);
+/* Once a turn, whether anybody waits for a lease or not: else schedule_next_ms might stay in the past. */
+void schedule_tick(struct scheduler *schedule, uint64_t now_ms);
 /* When time alone changes something: a back-off or a bench ends, a held-back or idle worker should look again, a deadline
  * passes. UINT64_MAX: never; now_ms: something waits to be done. */
 uint64_t schedule_next_ms(const struct scheduler *schedule, uint64_t now_ms);

@@ -438,6 +438,7 @@ static void send_revokes(struct coordinator *farm) {
 
 void sessions_feed(struct coordinator *farm) {
     struct session *session = farm->sessions.wait_first, *next;
+    schedule_tick(&farm->scheduler, farm->now_ms);
     for (; session && !farm->store_full && !farm->closing; session = next) {
         next = session->wait_next;
         struct lease *lease = schedule_grant(&farm->scheduler, session->worker, session->wants, farm->now_ms);

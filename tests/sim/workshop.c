@@ -107,15 +107,14 @@ static void begin_lease(struct workshop *workshop) {
     next_batch(workshop);
 }
 
-/* Too many at once: fewer are tried, or the coordinator is told. */
+/* Too many at once: fewer are tried from now on, and the coordinator is told, or these too are drawn in smaller batches. */
 static bool memory_suffices(struct workshop *workshop) {
     const size_t *picked = workshop->picked + workshop->at;
     struct error error;
     if (!workshop->traits->memory || workshop->batch <= workshop->traits->memory)
         return true;
-    if (workshop->traits->halves && workshop->batch > 1) {
-        workshop->limit = (uint32_t)workshop->batch / 2;
-    } else {
+    workshop->limit = (uint32_t)workshop->batch / 2;
+    if (!workshop->traits->halves) {
         error_set(&error, ERR_MEMORY, "%zu pictures at once: there is room for %u", workshop->batch, workshop->traits->memory);
         fail(workshop, picked, workshop->batch, &error);
         atomic_fetch_add(&workshop->queue[0]->finished, workshop->batch);
