@@ -229,13 +229,17 @@ static bool may_have_more(const struct worker *worker, uint64_t now_ms) {
            !(worker->probation && worker->lease_count);
 }
 
+void schedule_tick(struct scheduler *schedule, uint64_t now_ms) {
+    schedule_wake_due(schedule, now_ms);
+    if (now_ms >= schedule->look_again_ms)
+        schedule->look_again_ms = UINT64_MAX; /* whoever finds nothing now says anew when to look */
+}
+
 struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, uint32_t room, uint64_t now_ms) {
     bool soon;
     struct lease *lease = NULL;
     schedule_notice(schedule);
-    schedule_wake_due(schedule, now_ms);
-    if (now_ms >= schedule->look_again_ms)
-        schedule->look_again_ms = UINT64_MAX; /* whoever finds nothing now says anew when to look */
+    schedule_tick(schedule, now_ms);
     if (!room)
         return NULL;
     if (worker->looked_version != schedule->version || now_ms >= worker->look_again_ms) {

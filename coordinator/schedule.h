@@ -259,6 +259,8 @@ struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, 
 /* May there be something for a worker that found nothing when the schedule was at `version`? If not, nobody need ask but those
  * who have not asked since. */
 bool schedule_has_news(struct scheduler *schedule, uint64_t version, uint64_t now_ms);
+/* Once a turn, whether anybody waits for a lease or not: else schedule_next_ms might stay in the past. */
+void schedule_tick(struct scheduler *schedule, uint64_t now_ms);
 /* When time alone changes something: a back-off or a bench ends, a held-back or idle worker should look again, a deadline
  * passes. UINT64_MAX: never; now_ms: something waits to be done. */
 uint64_t schedule_next_ms(const struct scheduler *schedule, uint64_t now_ms);

@@ -458,10 +458,9 @@ void sessions_feed(struct coordinator *farm) {
     struct sessions *sessions = &farm->sessions;
     bool open = !farm->store_full && !farm->closing, news = schedule_has_news(&farm->scheduler, sessions->fed_version, farm->now_ms);
     struct session *session = news ? sessions->wait_first : sessions->wait_fresh, *next;
-    if (open) {
-        sessions->fed_version = farm->scheduler.version;
-        sessions->wait_fresh = NULL;
-    }
+    schedule_tick(&farm->scheduler, farm->now_ms);
+    sessions->fed_version = open ? farm->scheduler.version : 0; /* 0: it never is; everybody is looked at when we open */
+    sessions->wait_fresh = open ? NULL : sessions->wait_fresh;
     for (; session && open; session = next) {
         next = session->wait_next;
         struct lease *lease = schedule_grant(&farm->scheduler, session->worker, session->wants, farm->now_ms);

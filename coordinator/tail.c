@@ -45,6 +45,14 @@ bool tail_holds_back(const struct scheduler *schedule, const struct worker *work
 
 /* ---- copies --------------------------------------------------------------------------------------------------------------- */
 
+/* A copy is a new grant: none for what is paused. */
+static bool is_active(const struct flight *flight) {
+    for (uint32_t p = 0; p < flight->place_count; p++)
+        if (flight->places[p].order->state == SWEEP_ACTIVE)
+            return true;
+    return false;
+}
+
 /* May this worker draw the last `count` jobs of the lease too, or fewer of them? */
 static uint32_t can_copy(const struct scheduler *schedule, const struct worker *worker, const struct lease *lease,
                          uint32_t room) {
@@ -53,7 +61,7 @@ static uint32_t can_copy(const struct scheduler *schedule, const struct worker *
         return 0;
     for (uint32_t i = lease->count; i-- > 0 && count < room; count++) {
         const struct flight *flight = lease->flights[i];
-        if (flight->committing || flight->lease_count >= COPIES_LIMIT || flight_failed_on(flight, worker))
+        if (flight->committing || !is_active(flight) || flight->lease_count >= COPIES_LIMIT || flight_failed_on(flight, worker))
             break;
     }
     return count;
