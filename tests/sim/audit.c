@@ -120,6 +120,10 @@ void audit_life(void) {
 
 /* ---- at the end -------------------------------------------------------------------------------------------------------------------- */
 
+bool audit_store_is_full(void) {
+    return world.farm->store_full;
+}
+
 bool audit_is_at_rest(void) {
     const struct scheduler *scheduler = &world.farm->scheduler;
     return !scheduler->flight_count && !scheduler->leases.count && !scheduler->mark_count && !scheduler->loss_count &&
