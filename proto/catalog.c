@@ -91,11 +91,12 @@ enum err catalog_find(enum field *field, const char *name, struct error *error)
     const char *nearest = fields[0].name;
     size_t best = SIZE_MAX;
 
-    for (int i = 0; i < FIELD_COUNT; i++) {
+    for (int i = 0; i < FIELD_COUNT; i++)
         if (strcmp(name, fields[i].name) == 0) {
             *field = fields[i].field;
             return ERR_OK;
         }
+    for (int i = 0; i < FIELD_COUNT; i++) {
         size_t distance = word_distance(name, fields[i].name);
         if (distance < best) {
             best = distance;

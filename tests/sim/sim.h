@@ -257,6 +257,7 @@ bool is_poison(const struct digest *key);
 
 void audit_turn(void);
 void audit_life(void);      /* after a start: nothing that was promised is lost */
+bool audit_is_idle(void);       /* nothing but its habit makes the coordinator look again */
 bool audit_store_is_full(void); /* as the coordinator sees it: how much is free is asked once a second */
 bool audit_is_at_rest(void);
 void audit_end(void);

@@ -12,7 +12,7 @@
 #include "tests/sim/sim.h"
 #include "worker/agent.h"
 
-enum { EVENTS_MOST = 3000000, SPINS_MOST = 3000, IDLE_MS = 1000 };
+enum { EVENTS_MOST = 3000000, SPINS_MOST = 3000 };
 #define REST_US (4 * 3600 * SECOND)
 
 struct world world;
@@ -196,7 +196,7 @@ static void farm_turn(void) {
         audit_turn();
     check_wake(idle, was_full, effects);
     uint64_t now_ms = clock_monotonic_ms(), wakes_ms = coordinator_wakes_ms(world.farm);
-    world.farm_idle = wakes_ms >= now_ms + IDLE_MS;
+    world.farm_idle = audit_is_idle();
     world.spins = !woken && wakes_ms <= now_ms ? world.spins + 1 : 0;
     if (world.spins > SPINS_MOST)
         broken("the coordinator spins");
