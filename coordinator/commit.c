@@ -82,8 +82,10 @@ static void take_item(struct commit *commit, struct result_item *item) {
     commit->perhaps_known[commit->item_count++] = bloom_has(commit->farm->bloom, &item->key);
     bloom_add(commit->farm->bloom, &item->key); /* before it is there: who asks the ledger asks behind us */
     const struct flight *flight = schedule_find(scheduler, &item->key);
-    for (uint32_t p = 0; flight && p < flight->place_count; p++)
-        settle(commit, &(struct settled){ flight->places[p], true, true, p == 0, p == 0 ? item->render_ms : 0 });
+    for (uint32_t p = 0; flight && p < flight->place_count; p++) {
+        bool drawn = p == 0 && flight->state != FLIGHT_ASKED; /* asked about: it was drawn before, this is its second picture */
+        settle(commit, &(struct settled){ flight->places[p], true, true, drawn, drawn ? item->render_ms : 0 });
+    }
 }
 
 static void take_deliveries(struct commit *commit) {

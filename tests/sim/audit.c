@@ -5,6 +5,8 @@
 #include "coordinator/farm.h"
 #include "tests/sim/sim.h"
 
+enum { IDLE_MS = 1000 /* the loop's */ };
+
 static struct order *order_of(uint32_t sweep) {
     return queue_find(&world.farm->queue, &pool.sweeps[sweep].id);
 }
@@ -119,6 +121,17 @@ void audit_life(void) {
 }
 
 /* ---- at the end -------------------------------------------------------------------------------------------------------------------- */
+
+bool audit_is_idle(void) {
+    struct coordinator *farm = world.farm;
+    uint64_t later_ms = farm->now_ms + IDLE_MS;
+    return sessions_next_ms(farm) > later_ms && gather_next_ms(farm) > later_ms &&
+           !schedule_wants_page(&farm->scheduler, farm->sessions.wanted);
+}
+
+bool audit_store_is_full(void) {
+    return world.farm->store_full;
+}
 
 bool audit_is_at_rest(void) {
     const struct scheduler *scheduler = &world.farm->scheduler;

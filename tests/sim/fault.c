@@ -119,7 +119,6 @@ void fault_heal(void) {
     world.healed = true;
     world.die_at = 0;
     world.disk_fault_until_us = world.full_until_us = 0;
-    world.was_full = true;
     for (int i = 0; i < (int)world.plan.worker_count; i++) {
         struct worker_node *node = &world.workers[i];
         net_partition(FIRST_WORKER + i, 0);

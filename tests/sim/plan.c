@@ -64,13 +64,15 @@ static void draw_fair(struct plan *plan) {
     plan->fair = true;
     plan->poison = 0;
     plan->worker_count = 1 + (uint32_t)dice(2);
+    struct traits traits = { .step_us = 20000 + dice(30000), .batch = 1 + (uint32_t)dice(2) };
     for (uint32_t i = 0; i < plan->worker_count; i++)
-        plan->workers[i] = (struct traits){ .step_us = 20000 + dice(30000), .batch = 1 + (uint32_t)dice(2) };
+        plan->workers[i] = traits; /* one as fast as the other: shares are of their time, and jobs are counted */
     for (uint32_t i = 0; i < USERS; i++) {
         plan->script[plan->script_count++] = (struct script_step){ DO_SUBMIT, 10000 * i, large[i], i, 0 };
         plan->weights[i] = 1 + (uint32_t)dice(4);
     }
     plan->trouble_us = 20 * SECOND;
+    plan->desk_us = plan->slow_desk_us = plan->latency_us = plan->slow_latency_us = 500; /* nobody's jobs come late */
 }
 
 void plan_draw(struct plan *plan) {

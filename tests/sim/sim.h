@@ -117,7 +117,7 @@ struct world {
     uint64_t die_at;           /* ... from this write on; 0: not */
     uint64_t disk_fault_until_us, full_until_us;
     uint32_t farm_life, spins;
-    bool was_full, farm_idle; /* farm_idle: it wakes only because it always does after a while */
+    bool farm_idle;            /* it wakes only because it always does after a while */
 
     struct worker_node workers[WORKERS_MOST];
     int current;               /* node whose code runs */
@@ -257,6 +257,8 @@ bool is_poison(const struct digest *key);
 
 void audit_turn(void);
 void audit_life(void);      /* after a start: nothing that was promised is lost */
+bool audit_is_idle(void);       /* nothing but its habit makes the coordinator look again */
+bool audit_store_is_full(void); /* as the coordinator sees it: how much is free is asked once a second */
 bool audit_is_at_rest(void);
 void audit_end(void);
 void audit_farm_lines(void); /* traces what the coordinator holds */

@@ -12,7 +12,7 @@
 #include "tests/sim/sim.h"
 #include "worker/agent.h"
 
-enum { EVENTS_MOST = 3000000, SPINS_MOST = 3000, IDLE_MS = 1000 };
+enum { EVENTS_MOST = 3000000, SPINS_MOST = 3000 };
 #define REST_US (4 * 3600 * SECOND)
 
 struct world world;
@@ -107,6 +107,13 @@ int __wrap_zmq_poll(void *items, int count, long timeout_ms) {
 
 /* ---- the coordinator ---------------------------------------------------------------------------------------------------------- */
 
+static void lose_power(void) {
+    disk_crash();
+    objects_crash();
+    world.dead = false;
+    world.die_at = 0;
+}
+
 static void farm_begin(void) {
     static const char *const addresses[] = { "sim" };
     static const char *const users[USERS] = { "ann", "bob", "cat" };
@@ -125,9 +132,7 @@ static void farm_begin(void) {
     if (coordinator_create(&world.farm, &options, &error) != ERR_OK) {
         world.farm = NULL;
         trace("the coordinator does not begin: %s", error.message);
-        disk_crash();
-        objects_crash();
-        world.dead = false;
+        lose_power();
         world.farm_begin_us = world.now_us + SECOND;
         if (world.healed)
             broken("the coordinator does not begin: %s", error.message);
@@ -135,7 +140,7 @@ static void farm_begin(void) {
     }
     trace("the coordinator begins life %u", ++world.farm_life);
     world.farm_turn_us = world.farm_least_us = world.now_us;
-    world.was_full = true;
+    world.farm_idle = false;
     history_new_life();
     audit_life();
 }
@@ -149,10 +154,7 @@ void farm_crash(void) {
     desks_drain();
     coordinator_destroy(world.farm);
     world.farm = NULL;
-    disk_crash();
-    objects_crash();
-    world.dead = false;
-    world.die_at = 0;
+    lose_power();
     world.farm_begin_us = world.now_us + spread(SECOND / 50, 20 * SECOND);
 }
 
@@ -171,30 +173,30 @@ void farm_restart(void) {
     }
     coordinator_destroy(world.farm);
     world.farm = NULL;
+    if (world.dead)
+        lose_power();
     world.farm_begin_us = world.now_us + spread(SECOND / 50, 5 * SECOND);
 }
 
 /* A turn that only its own idle time has caused should find nothing to do: else somebody forgot to wake it. */
-static void check_wake(bool idle, uint64_t effects_before) {
-    bool full = world.now_us < world.full_until_us || world.was_full;
-    world.was_full = world.now_us < world.full_until_us;
-    if (idle && !full && history_effects() != effects_before)
+static void check_wake(bool idle, bool was_full, uint64_t effects_before) {
+    if (idle && !was_full && history_effects() != effects_before)
         broken("a wake-up was lost: the coordinator found work by chance");
 }
 
 static void farm_turn(void) {
     struct error error;
     bool woken = net_due_us(COORDINATOR) <= world.now_us || desks_have_finished();
-    bool idle = !woken && world.farm_idle;
+    bool idle = !woken && world.farm_idle, was_full = audit_store_is_full();
     uint64_t effects = history_effects();
     world.current = COORDINATOR;
     if (coordinator_turn(world.farm, &error) != ERR_OK)
         broken("the coordinator's turn: %s", error.message);
     if (!world.dead)
         audit_turn();
-    check_wake(idle, effects);
+    check_wake(idle, was_full, effects);
     uint64_t now_ms = clock_monotonic_ms(), wakes_ms = coordinator_wakes_ms(world.farm);
-    world.farm_idle = wakes_ms >= now_ms + IDLE_MS;
+    world.farm_idle = audit_is_idle();
     world.spins = !woken && wakes_ms <= now_ms ? world.spins + 1 : 0;
     if (world.spins > SPINS_MOST)
         broken("the coordinator spins");
