@@ -152,7 +152,7 @@ class OperationsTest(farm.FarmTest):
         self.start_coordinator()
         answer = json.loads(self.seedfarm("submit", self.write("a.yaml", SWEEP.format(first=1, last=2, steps=2)),
                                           "--coordinator", self.address, "--json"))
-        path = self.path("store", "objects", "sha256", answer["sweep"][:2], answer["sweep"][2:4], answer["sweep"])
+        path = self.path("store", "objects", "sha256", answer["sweep"][:2], answer["sweep"])
         with open(path) as file:
             resolved = file.read()
         self.assertIn('"from":"1","to":"2"' if '"from":"1","to":"2"' in resolved else '"to":"2"', resolved)
