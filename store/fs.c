@@ -27,10 +27,11 @@ static struct fs_store *fs_of(struct store *store) {
     return (struct fs_store *)store;
 }
 
-void fs_object_path(char path[FS_PATH_SIZE], const struct digest *digest) {
+void fs_object_path(char path[FS_PATH_SIZE], const struct fs_store *fs, const struct digest *digest) {
     char hex[DIGEST_HEX_SIZE];
     digest_hex(digest, hex);
-    int length = snprintf(path, FS_PATH_SIZE, FS_OBJECTS "/%.2s/%.2s/%s", hex, hex + 2, hex);
+    int length = fs->fan == 1 ? snprintf(path, FS_PATH_SIZE, FS_OBJECTS "/%.2s/%s", hex, hex)
+                              : snprintf(path, FS_PATH_SIZE, FS_OBJECTS "/%.2s/%.2s/%s", hex, hex + 2, hex);
     assert(length < FS_PATH_SIZE);
     (void)length;
 }
@@ -52,7 +53,7 @@ static enum err fs_size(uint64_t *size, struct store *store, const struct digest
     struct fs_store *fs = fs_of(store);
     char path[FS_PATH_SIZE];
     struct stat info;
-    fs_object_path(path, digest);
+    fs_object_path(path, fs, digest);
     if (fstatat(fs->root, path, &info, AT_SYMLINK_NOFOLLOW) != 0)
         return object_errno(fs, digest, "stat", error);
     if (!S_ISREG(info.st_mode))
@@ -67,7 +68,7 @@ static enum err fs_read(struct bytes *out, struct store *store, const struct dig
     char path[FS_PATH_SIZE];
     size_t before = out->size;
     enum err err = ERR_OK;
-    fs_object_path(path, digest);
+    fs_object_path(path, fs, digest);
     int fd = openat(fs->root, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return object_errno(fs, digest, "open", error);
@@ -99,7 +100,7 @@ static bool fs_set_aside(struct store *store, const struct digest *digest) {
     bool moved = false;
     if (fs->lock_fd < 0)
         return false;
-    fs_object_path(path, digest);
+    fs_object_path(path, fs, digest);
     digest_hex(digest, hex);
     snprintf(aside, sizeof aside, FS_DAMAGED "/%s", hex);
     char *whole_path = path_join(fs->where, path);
@@ -112,9 +113,10 @@ static bool fs_set_aside(struct store *store, const struct digest *digest) {
 }
 
 static char *fs_path(struct store *store, const struct digest *digest) {
+    const struct fs_store *fs = fs_of(store);
     char path[FS_PATH_SIZE];
-    fs_object_path(path, digest);
-    return path_join(fs_of(store)->where, path);
+    fs_object_path(path, fs, digest);
+    return path_join(fs->where, path);
 }
 
 static uint64_t fs_free_bytes(struct store *store) {
@@ -142,7 +144,7 @@ static enum err touch(bool *there, struct fs_store *fs, const struct digest *dig
     *there = fs_size(&found, &fs->base, digest, NULL) == ERR_OK && found == size;
     if (!*there)
         return ERR_OK;
-    fs_object_path(path, digest);
+    fs_object_path(path, fs, digest);
     if (fs->disk->touch(fs->root, path) != 0)
         return object_errno(fs, digest, "touch", error);
     return ERR_OK;
@@ -317,7 +319,7 @@ static enum err list_below(struct listing *listing, const char *path, int depth,
 static enum err fs_list(struct store *store, bool (*each)(void *context, const struct digest *digest, uint64_t size),
                         void *context, struct error *error) {
     struct listing listing = { .fs = fs_of(store), .each = each, .context = context };
-    return list_below(&listing, FS_OBJECTS, 2, error);
+    return list_below(&listing, FS_OBJECTS, listing.fs->fan, error);
 }
 
 const struct store_kind fs_kind = {

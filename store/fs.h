@@ -23,6 +23,7 @@ struct fs_store {
     struct store base;
     char *where;
     const struct disk *disk;
+    int fan;     /* levels of folders above an object: 1, or 2 in a store of layout 1 */
     int root;    /* the folder; every path below is relative to it */
     int lock_fd; /* -1 for a reader */
     /* Held over a whole group: a group that takes back its renames never does so under another that relied on them. */
@@ -37,7 +38,7 @@ void fs_close(struct store *store);
 extern const struct store_kind fs_kind;
 
 /* Relative to the root. */
-void fs_object_path(char path[FS_PATH_SIZE], const struct digest *digest);
+void fs_object_path(char path[FS_PATH_SIZE], const struct fs_store *fs, const struct digest *digest);
 
 /* An object on its way: a temp file, later in its place. */
 struct fs_draft {

@@ -67,11 +67,11 @@ enum err fs_draft_close(struct fs_group *group, int fd, struct error *error) {
     return ERR_OK;
 }
 
-/* objects/sha256/ab and objects/sha256/ab/cd, made durable by the group's second syncfs. */
+/* objects/sha256/ab (and objects/sha256/ab/cd), made durable by the group's second syncfs. */
 static int make_fan(struct fs_store *fs, const char *object_path) {
     char folder[FS_PATH_SIZE];
-    size_t first = strlen(FS_OBJECTS "/ab"), second = strlen(FS_OBJECTS "/ab/cd");
-    for (size_t length = first; length <= second; length += second - first) {
+    size_t length = strlen(FS_OBJECTS "/ab");
+    for (int level = 0; level < fs->fan; level++, length += strlen("/cd")) {
         memcpy(folder, object_path, length);
         folder[length] = '\0';
         if (fs->disk->mkdir(fs->root, folder, FOLDER_MODE) != 0 && errno != EEXIST)
@@ -82,7 +82,7 @@ static int make_fan(struct fs_store *fs, const char *object_path) {
 
 static enum err draft_place(struct fs_store *fs, struct fs_draft *draft, struct error *error) {
     char path[FS_PATH_SIZE];
-    fs_object_path(path, &draft->digest);
+    fs_object_path(path, fs, &draft->digest);
     int result = fs->disk->rename(fs->root, draft->name, fs->root, path);
     if (result != 0 && errno == ENOENT) {
         if (make_fan(fs, path) != 0)
@@ -115,7 +115,7 @@ static void draft_take_back(struct fs_store *fs, const struct fs_draft *draft) {
         fs->disk->unlink(fs->root, draft->name); /* one that stays is removed by the next store_open */
     if (!draft->placed)
         return;
-    fs_object_path(path, &draft->digest);
+    fs_object_path(path, fs, &draft->digest);
     if (fs->disk->unlink(fs->root, path) != 0 && errno != ENOENT)
         fs->distrusted = true;
 }

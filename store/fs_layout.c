@@ -14,7 +14,10 @@
 #include "base/file.h"
 #include "store/fs.h"
 
-#define LAYOUT_VERSION "seedfarm store 1\n"
+/* Layout 1 had two levels of folders above an object. With random digests nearly every object of a young store made a folder of
+ * its own, which cost as much as the object. Such stores are served as they are. */
+#define LAYOUT_VERSION "seedfarm store 2\n"
+#define LAYOUT_VERSION_1 "seedfarm store 1\n"
 
 enum { MARKER_LIMIT = 256, HOLDER_SIZE = 320 };
 
@@ -44,12 +47,13 @@ static enum err first_stranger(char **stranger, const char *where, struct error 
     return ERR_OK;
 }
 
-/* *fresh: the folder holds no store yet and may become one. */
-static enum err layout_check(bool *fresh, const char *where, struct error *error) {
+/* *fresh: the folder holds no store yet and may become one. *fan: of the store that is there, or would be. */
+static enum err layout_check(bool *fresh, int *fan, const char *where, struct error *error) {
     struct bytes version = BYTES_INIT;
     char *marker = path_join(where, FS_MARKER), *stranger = NULL;
     enum err err = ERR_OK;
     *fresh = !file_exists(marker);
+    *fan = 1;
     if (*fresh) {
         if (!(err = first_stranger(&stranger, where, error)) && stranger)
             err = error_set(error, ERR_INVALID, "store %s: want an empty folder or a seedfarm store, it holds \"%s\" and no %s",
@@ -58,7 +62,9 @@ static enum err layout_check(bool *fresh, const char *where, struct error *error
     }
     if ((err = file_read(&version, marker, MARKER_LIMIT, error)))
         goto done;
-    if (strcmp(bytes_text(&version), LAYOUT_VERSION) != 0)
+    if (strcmp(bytes_text(&version), LAYOUT_VERSION_1) == 0)
+        *fan = 2;
+    else if (strcmp(bytes_text(&version), LAYOUT_VERSION) != 0)
         err = error_set(error, ERR_UNSUPPORTED, "store %s: want layout \"%.*s\", it has \"%.*s\"", where,
                         (int)strcspn(LAYOUT_VERSION, "\n"), LAYOUT_VERSION, (int)strcspn(bytes_text(&version), "\n"),
                         bytes_text(&version));
@@ -129,9 +135,9 @@ static enum err folders_make(const struct fs_store *fs, struct error *error) {
 
 /* Under the lock: mark a fresh folder, tidy a used one, and make all that is visible durable, so that an object found
  * later needs no sync of its own. */
-static enum err layout_settle(const struct fs_store *fs, struct error *error) {
+static enum err layout_settle(struct fs_store *fs, struct error *error) {
     bool fresh;
-    enum err err = layout_check(&fresh, fs->where, error);
+    enum err err = layout_check(&fresh, &fs->fan, fs->where, error);
     if (!err && fresh) {
         char *marker = path_join(fs->where, FS_MARKER);
         err = file_write_durable(marker, LAYOUT_VERSION, strlen(LAYOUT_VERSION), error);
@@ -168,7 +174,7 @@ enum err fs_open(struct store **store, const char *where, const struct disk *dis
     if (!err)
         err = root_open(fs, error);
     if (!err)
-        err = layout_check(&fresh, where, error); /* before the lock file is made in somebody else's folder */
+        err = layout_check(&fresh, &fs->fan, where, error); /* before the lock file is made in somebody else's folder */
     if (!err)
         err = lock_take(fs, error);
     if (!err)
@@ -185,7 +191,7 @@ enum err fs_open_reader(struct store **store, const char *where, struct error *e
     bool fresh;
     enum err err = root_open(fs, error);
     if (!err)
-        err = layout_check(&fresh, where, error);
+        err = layout_check(&fresh, &fs->fan, where, error);
     if (!err && fresh)
         err = error_set(error, ERR_NOT_FOUND, "store %s: there is no seedfarm store in this folder", where);
     if (err)

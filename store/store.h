@@ -1,7 +1,7 @@
 /*
  * store.h - objects by digest: plain bytes under their SHA-256, written once, never changed.
  *
- * On the file system: DIR/objects/sha256/ab/cd/<64 hex>, files that any tool opens. A group is made durable together:
+ * On the file system: DIR/objects/sha256/ab/<64 hex>, files that any tool opens. A group is made durable together:
  * temp files in DIR/tmp, syncfs, renames, syncfs. A crash at any moment leaves whole objects and stray temp files, which
  * the next store_open removes. Reads verify. Thread-safe: one handle may be used from several threads.
  */

@@ -3,7 +3,7 @@
  *
  *   build/release/tests/bench_store [FOLDER]     on the file system of FOLDER (default: the working folder)
  *   build/release/tests/bench_store FOLDER SIZE  the bare loop alone, for farm_rate.py: files of SIZE bytes in groups of the sizes
- *                                                that stdin lists; prints files a second
+ *                                                that stdin lists, which stay there; prints files a second
  *
  * The bare loops: "sync each" is a file, fsync, rename, fsync of the folder; "bare group" is what a group must cost at least:
  * temp files, one syncfs, renames, one syncfs, in one flat folder, with no hashes and no checks.
@@ -116,20 +116,16 @@ static double run_bare(const char *path, const struct objects *objects, size_t g
 }
 
 static int run_groups_of_stdin(const char *where, size_t size) {
-    char *path = text_format("%s/bench-bare-XXXXXX", where);
     struct objects *objects = memory_get(sizeof *objects);
     size_t count = 0, group;
+    int folder = open(where, O_RDONLY | O_DIRECTORY);
+    must(folder >= 0, where);
     objects_fill(objects, size);
-    must(mkdtemp(path) != NULL, path);
-    int folder = open(path, O_RDONLY | O_DIRECTORY);
-    must(folder >= 0, path);
     uint64_t begin_ns = clock_monotonic_ns();
     for (; scanf("%zu", &group) == 1; count += group)
         write_group(folder, objects, count, group, 0);
     printf("%.1f\n", rate(count, begin_ns));
     close(folder);
-    must(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0, path);
-    free(path);
     free(objects->data);
     free(objects);
     return 0;

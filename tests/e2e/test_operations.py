@@ -150,7 +150,7 @@ class OperationsTest(farm.FarmTest):
         self.start_coordinator()
         answer = json.loads(self.seedfarm("submit", self.write("a.yaml", SWEEP.format(first=1, last=2, steps=2)),
                                           "--coordinator", self.address, "--json"))
-        path = self.path("store", "objects", "sha256", answer["sweep"][:2], answer["sweep"][2:4], answer["sweep"])
+        path = self.path("store", "objects", "sha256", answer["sweep"][:2], answer["sweep"])
         with open(path) as file:
             resolved = file.read()
         ids = {}

@@ -60,7 +60,7 @@ static void objects_are_plain_files(void **state) {
     struct error error;
     (void)state;
     digest_hex(&item.digest, hex);
-    char *want = text_format("%s/objects/sha256/%.2s/%.2s/%s", folder, hex, hex + 2, hex);
+    char *want = text_format("%s/objects/sha256/%.2s/%s", folder, hex, hex);
     char *path = store_path(store, &item.digest);
     assert_string_equal(path, want);
     assert_ok(digest_of_file(&digest, NULL, path, &error));
@@ -189,10 +189,46 @@ static void other_layouts_are_refused(void **state) {
     struct store *store;
     struct error error;
     (void)state;
-    write_below(folder, "seedfarm-store", "seedfarm store 2\n");
-    assert_error(store_open(&store, folder, &error), ERR_UNSUPPORTED, folder, "\"seedfarm store 1\"", "\"seedfarm store 2\"");
-    assert_error(store_open_reader(&store, folder, &error), ERR_UNSUPPORTED, "\"seedfarm store 2\"");
+    write_below(folder, "seedfarm-store", "seedfarm store 3\n");
+    assert_error(store_open(&store, folder, &error), ERR_UNSUPPORTED, folder, "\"seedfarm store 2\"", "\"seedfarm store 3\"");
+    assert_error(store_open_reader(&store, folder, &error), ERR_UNSUPPORTED, "\"seedfarm store 3\"");
     assert_int_equal(folder_count(folder, "."), 1);
+    folder_remove(folder);
+}
+
+static bool count_object(void *context, const struct digest *digest, uint64_t size) {
+    (void)digest, (void)size;
+    ++*(size_t *)context;
+    return true;
+}
+
+/* Two levels of folders, as layout 1 had them: read, written and listed where they lie. */
+static void layout_1_is_served(void **state) {
+    char *folder = folder_make();
+    struct store_item item = sample_item(0);
+    struct bytes content = BYTES_INIT;
+    struct error error;
+    char hex[DIGEST_HEX_SIZE];
+    size_t listed = 0;
+    (void)state;
+    write_below(folder, "seedfarm-store", "seedfarm store 1\n");
+    struct store *store = open_with(folder, 1);
+    digest_hex(&item.digest, hex);
+    char *want = text_format("%s/objects/sha256/%.2s/%.2s/%s", folder, hex, hex + 2, hex);
+    char *path = store_path(store, &item.digest);
+    assert_string_equal(path, want);
+    assert_true(file_exists(path));
+    store_close(store);
+    assert_ok(store_open_reader(&store, folder, &error));
+    assert_ok(store_get(&content, store, &item.digest, item.size, &error));
+    assert_int_equal(content.size, item.size);
+    assert_ok(store_list(store, count_object, &listed, &error));
+    assert_int_equal(listed, 1);
+    store_close(store);
+    free(want);
+    free(path);
+    bytes_release(&content);
+    sample_release(&item, 1);
     folder_remove(folder);
 }
 
@@ -324,6 +360,7 @@ int main(void) {
         cmocka_unit_test(a_reader_wants_a_store),
         cmocka_unit_test(other_folders_are_left_alone),
         cmocka_unit_test(other_layouts_are_refused),
+        cmocka_unit_test(layout_1_is_served),
         cmocka_unit_test(a_farm_may_be_there_first),
         cmocka_unit_test(stray_drafts_are_removed),
         cmocka_unit_test(damage_is_set_aside),
