@@ -9,27 +9,27 @@ struct offering {
     struct task task; /* first */
     struct coordinator *farm;
     uint64_t worker, request;
-    struct digest keys[LIMIT_BATCH];
-    bool known[LIMIT_BATCH];
-    size_t count;
+    struct message_keys keys; /* owned */
+    bool *known;              /* [keys.count] */
     enum err err;
     struct error error;
 };
 
 static void offer_work(struct task *task) {
     struct offering *offering = (struct offering *)task;
-    offering->err = ledger_has(offering->known, offering->farm->ledger, offering->keys, offering->count, &offering->error);
+    offering->err = ledger_has(offering->known, offering->farm->ledger, offering->keys.keys, offering->keys.count, &offering->error);
 }
 
 /* An answer that would be about nothing is not sent. */
 static void answer(const struct offering *offering, const struct session *session, enum message_type type, bool known) {
-    struct digest keys[LIMIT_BATCH];
-    struct message message = { .type = type, .request = offering->request, .keys = { keys, 0 } };
-    for (size_t i = 0; i < offering->count; i++)
+    struct message message = { .type = type, .request = offering->request };
+    message.keys.keys = memory_get_array(offering->keys.count, sizeof *message.keys.keys);
+    for (size_t i = 0; i < offering->keys.count; i++)
         if (offering->known[i] == known)
-            keys[message.keys.count++] = offering->keys[i];
+            message.keys.keys[message.keys.count++] = offering->keys.keys[i];
     if (message.keys.count)
         farm_send(offering->farm, &session->route, &message);
+    message_release(&message);
 }
 
 static void offer_finish(struct task *task) {
@@ -41,6 +41,8 @@ static void offer_finish(struct task *task) {
         answer(offering, session, MESSAGE_ACKNOWLEDGED, true);
         answer(offering, session, MESSAGE_WANTED, false);
     }
+    free(offering->keys.keys);
+    free(offering->known);
     free(offering);
 }
 
@@ -50,8 +52,8 @@ void offer_take(struct coordinator *farm, struct session *session, struct messag
     offering->farm = farm;
     offering->worker = session->worker->number;
     offering->request = message->request;
-    offering->count = message->offer.count;
-    for (size_t i = 0; i < offering->count; i++)
-        offering->keys[i] = message->offer.items[i].key;
+    offering->keys = message->keys;
+    offering->known = memory_get_array(message->keys.count, sizeof *offering->known);
+    message->keys = (struct message_keys){ NULL, 0 };
     desk_post(farm->ledger_desk, &offering->task);
 }

@@ -225,24 +225,6 @@ static void decode_results(struct reader *reader, struct message *message, Farm_
     }
 }
 
-static void decode_offer(struct reader *reader, struct message *message, Farm__Envelope *envelope)
-{
-    const Farm__Offer *body = envelope->offer;
-    struct message_offer *to = &message->offer;
-    to->lease = body->lease;
-    to->epoch = body->epoch;
-    to->items = take_array(reader, &to->count, body->n_items, 1, LIMIT_BATCH, sizeof *to->items, "items");
-    for (size_t i = 0; i < to->count; i++) {
-        const Farm__Offer__Item *item = body->items[i];
-        take_digest(reader, &to->items[i].key, &item->key, "key");
-        take_digest(reader, &to->items[i].picture, &item->picture, "picture");
-        take_digest(reader, &to->items[i].pixels, &item->pixels, "pixels");
-        want_range(reader, item->size, 1, LIMIT_PICTURE, "size");
-        to->items[i].render_ms = item->render_ms;
-        to->items[i].size = item->size;
-    }
-}
-
 static void decode_failure(struct reader *reader, struct message *message, Farm__Envelope *envelope)
 {
     const Farm__Failure *body = envelope->failure;
@@ -259,6 +241,7 @@ static void decode_keys(struct reader *reader, struct message *message, Farm__En
 {
     const Farm__Keys *body = message->type == MESSAGE_MISSING  ? envelope->missing
                              : message->type == MESSAGE_WANTED ? envelope->wanted
+                             : message->type == MESSAGE_OFFER  ? envelope->offer
                                                                : envelope->acknowledged;
     message->keys.keys = take_digests(reader, &message->keys.count, &body->keys, LIMIT_KEYS, "keys");
 }
@@ -490,7 +473,7 @@ static decoder *const decoders[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_EXPLANATION] = decode_explanation,
     [MESSAGE_WORKERS_REPORT] = decode_workers_report,
     [MESSAGE_HOLD] = decode_assign,
-    [MESSAGE_OFFER] = decode_offer,
+    [MESSAGE_OFFER] = decode_keys,
     [MESSAGE_WANTED] = decode_keys,
     [MESSAGE_DRAIN] = decode_empty,
     [MESSAGE_PAUSE] = decode_sweep_ref,

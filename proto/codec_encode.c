@@ -53,7 +53,6 @@ static void *scratch_get(struct scratch *scratch, size_t count, size_t size)
 #define INIT_Explain FARM__EXPLAIN__INIT
 #define INIT_Explanation FARM__EXPLANATION__INIT
 #define INIT_WorkersReport FARM__WORKERS_REPORT__INIT
-#define INIT_Offer FARM__OFFER__INIT
 #define INIT_Priority FARM__PRIORITY__INIT
 #define INIT_DrainWorker FARM__DRAIN_WORKER__INIT
 #define INIT_UsageReport FARM__USAGE_REPORT__INIT
@@ -214,23 +213,6 @@ static void encode_results(Farm__Envelope *envelope, const struct message *messa
     }
 }
 
-static void encode_offer(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
-{
-    const struct message_offer *from = &message->offer;
-    assert(from->count >= 1 && from->count <= LIMIT_BATCH);
-    BODY(offer, Offer);
-    body->lease = from->lease;
-    body->epoch = from->epoch;
-    ITEMS(items, Offer__Item, FARM__OFFER__ITEM__INIT, items, from->count);
-    for (size_t i = 0; i < from->count; i++) {
-        items[i].key = digest_bytes(&from->items[i].key);
-        items[i].picture = digest_bytes(&from->items[i].picture);
-        items[i].pixels = digest_bytes(&from->items[i].pixels);
-        items[i].render_ms = from->items[i].render_ms;
-        items[i].size = from->items[i].size;
-    }
-}
-
 static void encode_failure(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
 {
     const struct message_failure *from = &message->failure;
@@ -246,7 +228,7 @@ static void encode_failure(Farm__Envelope *envelope, const struct message *messa
 static void encode_keys(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
 {
     assert(message->keys.count <= LIMIT_KEYS);
-    BODY(missing, Keys); /* `acknowledged` and `wanted` are the same pointer */
+    BODY(missing, Keys); /* `acknowledged`, `offer` and `wanted` are the same pointer */
     body->keys = data_of(message->keys.keys, message->keys.count * DIGEST_SIZE);
 }
 
@@ -478,7 +460,7 @@ static encoder *const encoders[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_EXPLANATION] = encode_explanation,
     [MESSAGE_WORKERS_REPORT] = encode_workers_report,
     [MESSAGE_HOLD] = encode_assign,
-    [MESSAGE_OFFER] = encode_offer,
+    [MESSAGE_OFFER] = encode_keys,
     [MESSAGE_WANTED] = encode_keys,
     [MESSAGE_DRAIN] = encode_empty,
     [MESSAGE_PAUSE] = encode_sweep_ref,

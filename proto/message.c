@@ -120,6 +120,7 @@ void message_release(struct message *message)
         free(message->failure.text);
         break;
     case MESSAGE_ACKNOWLEDGED:
+    case MESSAGE_OFFER:
     case MESSAGE_WANTED:
     case MESSAGE_MISSING: free(message->keys.keys); break;
     case MESSAGE_SUBMIT:
@@ -142,7 +143,6 @@ void message_release(struct message *message)
         free(message->explanation.rule);
         free(message->explanation.text);
         break;
-    case MESSAGE_OFFER: free(message->offer.items); break;
     case MESSAGE_PRIORITY: free(message->priority.sweep); break;
     case MESSAGE_DRAIN_WORKER: free(message->drain_worker.worker); break;
     case MESSAGE_USAGE_REPORT: usage_report_release(&message->usage_report); break;

@@ -60,7 +60,7 @@ enum message_type {
     MESSAGE_WORKERS_REPORT,
     /* since protocol 2: worker -> coordinator */
     MESSAGE_HOLD,            /* after WELCOME: a lease that it is still working on; REVOKE if it is not wanted */
-    MESSAGE_OFFER,           /* results without their bytes -> ACKNOWLEDGED those that are there already, WANTED the others */
+    MESSAGE_OFFER,           /* keys of results -> ACKNOWLEDGED those that are there already, WANTED the others */
     /* coordinator -> worker */
     MESSAGE_WANTED,          /* send these results */
     MESSAGE_DRAIN,           /* finish and deliver what you have, say goodbye, end */
@@ -141,17 +141,6 @@ struct message_results {
     struct result_item *items;
     size_t count;
 };
-struct offered_item {
-    struct digest key, picture, pixels; /* as of a result_item */
-    uint32_t render_ms;
-    uint64_t size;               /* bytes of its file */
-};
-struct message_offer {
-    uint64_t lease;              /* 0: from an earlier life, found on disk */
-    uint32_t epoch;
-    struct offered_item *items;
-    size_t count;                /* 1..LIMIT_BATCH */
-};
 struct message_failure {
     uint64_t lease;
     uint32_t epoch;
@@ -161,7 +150,7 @@ struct message_failure {
                                   * one alone: it cannot be drawn here; nobody's fault */
     char *text;
 };
-struct message_keys { struct digest *keys; size_t count; }; /* ACKNOWLEDGED, WANTED, MISSING (both ways) */
+struct message_keys { struct digest *keys; size_t count; }; /* ACKNOWLEDGED, OFFER, WANTED, MISSING (both ways) */
 struct message_revoke { uint64_t lease; uint32_t epoch; };
 
 struct message_submit {
@@ -264,7 +253,7 @@ struct message {
         struct message_progress progress;
         struct message_results results;
         struct message_failure failure;
-        struct message_keys keys;             /* ACKNOWLEDGED, MISSING */
+        struct message_keys keys;             /* ACKNOWLEDGED, OFFER, WANTED, MISSING */
         struct message_revoke revoke;
         struct message_submit submit;
         struct message_submitted submitted;
@@ -278,7 +267,6 @@ struct message {
         struct message_explain explain;
         struct message_explanation explanation;
         struct message_workers_report workers_report;
-        struct message_offer offer;
         struct message_priority priority;
         struct message_drain_worker drain_worker;
         struct message_usage_report usage_report;

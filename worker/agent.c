@@ -26,7 +26,9 @@ enum {
     NEARLY_MS = 1000,         /* a lease that ends within this: time to ask for the next */
     NEARLY_MOST_MS = 15000,   /* slow ones: in their last quarter, as early as this */
     MESSAGES_A_TURN = 64,
-    IDLE_MS = 1000
+    IDLE_MS = 60000,
+    HANG_MS = 600000,
+    HANG_SHARE = 5            /* a cancelled lease that should end within one step has this part of it */
 };
 
 #define NEARLY_SHARE 0.75
@@ -58,8 +60,8 @@ struct agent {
     uint64_t jitter; /* state of a small generator: spreads workers that lost the same coordinator */
 
     atomic_bool stop;
-    bool leaving; /* told to end what we have, and go */
     bool draining, over;
+    bool finishing;           /* the coordinator wants no more of us: what we have is finished first */
     uint64_t drain_by_ms;
     struct error fatal;
 };
@@ -233,7 +235,7 @@ static void hold_leases(struct agent *agent) {
 
 static void take_welcome(struct agent *agent, const struct message_welcome *welcome, uint64_t now_ms) {
     if (welcome->protocol < PROTOCOL_OLDEST || welcome->protocol > PROTOCOL_VERSION) {
-        error_set(&agent->fatal, ERR_UNSUPPORTED, "%s: it speaks protocol %" PRIu32 ", this worker %d to %d",
+        error_set(&agent->fatal, ERR_UNSUPPORTED, "%s: it speaks protocol %" PRIu32 ", this worker %d..%d",
                   agent->options.coordinator, welcome->protocol, PROTOCOL_OLDEST, PROTOCOL_VERSION);
         return;
     }
@@ -249,7 +251,7 @@ static void take_welcome(struct agent *agent, const struct message_welcome *welc
     agent->heard_ms = now_ms;
     agent->heartbeat_ms = now_ms; /* at once: it may wonder what became of our leases */
     agent->lease_asked = false;
-    delivery_restart(agent->delivery);
+    delivery_restart(agent->delivery, welcome->protocol);
     if (welcome->protocol >= 2)
         hold_leases(agent);
 }
@@ -288,7 +290,7 @@ static void take_assign(struct agent *agent, const struct message_assign *assign
     struct lease *lease = find_lease(agent, assign->lease);
     struct error error;
     agent->lease_asked = false;
-    if (agent->draining || (lease && lease->epoch == assign->epoch))
+    if (agent->draining || agent->finishing || (lease && lease->epoch == assign->epoch))
         return; /* goodbye gives it back; or we have it already */
     if (lease_create(&lease, assign, &error) != ERR_OK) {
         struct digest keys[LIMIT_BATCH];
@@ -304,8 +306,11 @@ static void take_assign(struct agent *agent, const struct message_assign *assign
 
 static void take_revoke(struct agent *agent, const struct message_revoke *revoke) {
     struct lease *lease = find_lease(agent, revoke->lease);
-    if (lease && lease->epoch <= revoke->epoch)
-        workshop_cancel(agent->workshop, lease);
+    if (!lease || lease->epoch > revoke->epoch)
+        return;
+    workshop_cancel(agent->workshop, lease);
+    if (agent->welcome.protocol >= 2)
+        outbox_lose_lease(agent->outbox, lease->id); /* what it has finished may be there already */
 }
 
 /* Ended leases stay, and are reported as delivering, until their results are acknowledged: else they would run out. */
@@ -338,7 +343,7 @@ static bool nearly_done(struct agent *agent, const struct lease *lease, uint64_t
 static bool wants_lease(struct agent *agent, uint64_t now_ms) {
     size_t undone = 0;
     bool nearly = true;
-    if (agent->lease_asked || agent->leaving || agent->draining || now_ms < agent->no_lease_before_ms)
+    if (agent->lease_asked || agent->draining || agent->finishing || now_ms < agent->no_lease_before_ms)
         return false;
     if (outbox_bytes(agent->outbox) > 2 * agent->welcome.credit_bytes)
         return false; /* the coordinator does not keep up: its disk is full, say */
@@ -352,8 +357,10 @@ static bool wants_lease(struct agent *agent, uint64_t now_ms) {
 }
 
 static void ask_lease(struct agent *agent) {
+    /* Since protocol 2 the coordinator decides by our speed; before, it gave what was asked for. */
+    uint32_t jobs = agent->welcome.protocol >= 2 ? LIMIT_BATCH : workshop_room(agent->workshop);
     struct message message = { .type = MESSAGE_LEASE_REQUEST, .request = next_request(agent, REQUEST_LEASE),
-                               .lease_request = { workshop_room(agent->workshop) } };
+                               .lease_request = { jobs } };
     agent->lease_asked = send_message(agent, &message) == ERR_OK;
 }
 
@@ -430,7 +437,7 @@ static void take_refused(struct agent *agent, uint64_t request, const struct mes
         workshop_chunk_refused(agent->workshop, object, refused->code, refused->text);
         return;
     }
-    if ((kind == REQUEST_RESULTS || kind == REQUEST_FAILURE) && refused->code != ERR_STALE && refused->code != ERR_NOT_FOUND) {
+    if ((kind == REQUEST_RESULTS || kind == REQUEST_FAILURE || kind == REQUEST_OFFER) && refused->code != ERR_STALE && refused->code != ERR_NOT_FOUND) {
         delivery_refused(agent->delivery, request, refused->code, refused->text, now_ms);
         return;
     }
@@ -454,14 +461,17 @@ static void take_message(struct agent *agent, struct message *message, uint64_t 
     case MESSAGE_REVOKE:
         take_revoke(agent, &message->revoke);
         break;
-    case MESSAGE_DRAIN:
-        if (!agent->leaving)
-            log_event(LOG_INFO, "leaving", "why", "the coordinator drains this worker: what it has is ended first", NULL);
-        agent->leaving = true;
-        break;
     case MESSAGE_ACKNOWLEDGED:
         delivery_acknowledged(agent->delivery, message->request, message->keys.keys, message->keys.count);
         drop_leases(agent);
+        break;
+    case MESSAGE_WANTED:
+        delivery_wanted(agent->delivery, message->keys.keys, message->keys.count);
+        break;
+    case MESSAGE_DRAIN:
+        if (!agent->finishing)
+            log_event(LOG_INFO, "drained", "coordinator", agent->options.coordinator, NULL);
+        agent->finishing = true;
         break;
     case MESSAGE_CHUNK:
         workshop_chunk(agent->workshop, &message->chunk);
@@ -516,6 +526,12 @@ static void act_present(struct agent *agent, uint64_t now_ms) {
         ask_lease(agent);
 }
 
+static void say_goodbye(struct agent *agent) {
+    agent->over = true;
+    if (agent->presence == PRESENT && send_message(agent, &(struct message){ .type = MESSAGE_GOODBYE }) == ERR_OK)
+        log_event(LOG_INFO, "goodbye", NULL);
+}
+
 static void drain(struct agent *agent, uint64_t now_ms) {
     size_t working = 0;
     if (!agent->draining) {
@@ -531,21 +547,46 @@ static void drain(struct agent *agent, uint64_t now_ms) {
     bool delivered = working == 0 && delivery_is_done(agent->delivery);
     if (!delivered && agent->presence == PRESENT && now_ms < agent->drain_by_ms)
         return;
-    agent->over = true;
-    if (agent->presence == PRESENT && send_message(agent, &(struct message){ .type = MESSAGE_GOODBYE }) == ERR_OK)
-        log_event(LOG_INFO, "goodbye", NULL);
+    say_goodbye(agent);
 }
 
-/* Drained: when there is nothing left to end. */
-static void leave(struct agent *agent) {
-    if (agent->presence != PRESENT || agent->lease_count || !delivery_is_done(agent->delivery))
+/* The coordinator has drained us: we end when everything is finished and delivered. */
+static void finish(struct agent *agent) {
+    for (size_t i = 0; i < agent->lease_count; i++)
+        if (!agent->leases[i]->ended)
+            return;
+    if (delivery_is_done(agent->delivery))
+        say_goodbye(agent);
+}
+
+/* When this lease will be taken for hung if it does not move; UINT64_MAX: the render thread does not have it yet, or no more. */
+static uint64_t hangs_at_ms(const struct agent *agent, const struct lease *lease) {
+    uint64_t allowed_ms = agent->options.hang_ms ? agent->options.hang_ms : HANG_MS;
+    if (lease->ended || lease_get_progress(lease).phase == PHASE_FETCH)
+        return UINT64_MAX;
+    return atomic_load(&lease->moved_ms) + (atomic_load(&lease->cancelled) ? allowed_ms / HANG_SHARE : allowed_ms);
+}
+
+static void watch_renders(struct agent *agent, uint64_t now_ms) {
+    for (size_t i = 0; i < agent->lease_count; i++) {
+        const struct lease *lease = agent->leases[i];
+        struct lease_progress progress = lease_get_progress(lease);
+        if (hangs_at_ms(agent, lease) > now_ms)
+            continue;
+        error_set(&agent->fatal, ERR_STALE, "lease %" PRIu64 ": no progress in phase %s, step %" PRIu32 " of %" PRIu32 ", for %" PRIu64
+                  " ms: taken for hung", lease->id, work_phase_name(progress.phase), progress.step, progress.steps,
+                  now_ms - (uint64_t)atomic_load(&lease->moved_ms));
+        log_event(LOG_ERROR, "render-hangs", "why", agent->fatal.message, NULL);
         return;
-    agent->over = send_message(agent, &(struct message){ .type = MESSAGE_GOODBYE }) == ERR_OK;
-    if (agent->over)
-        log_event(LOG_INFO, "goodbye", NULL);
+    }
 }
 
 static void act(struct agent *agent, uint64_t now_ms) {
+    watch_renders(agent, now_ms);
+    if (agent->finishing)
+        finish(agent);
+    if (agent->over)
+        return;
     if (agent->presence == GREETING && now_ms >= agent->answer_by_ms) {
         log_event(LOG_WARN, "coordinator-silent", "address", agent->options.coordinator, NULL);
         agent->presence = AWAY;
@@ -557,8 +598,6 @@ static void act(struct agent *agent, uint64_t now_ms) {
         act_present(agent, now_ms);
     if (atomic_load(&agent->stop))
         drain(agent, now_ms);
-    else if (agent->leaving)
-        leave(agent);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b) {
@@ -578,6 +617,10 @@ uint64_t agent_wakes_ms(const struct agent *agent, uint64_t now_ms) {
         next_ms = earlier(next_ms, agent->answer_by_ms);
     else if (!greets(agent, now_ms))
         next_ms = earlier(next_ms, agent->next_hello_ms);
+    for (size_t i = 0; i < agent->lease_count; i++)
+        next_ms = earlier(next_ms, hangs_at_ms(agent, agent->leases[i]));
+    if (agent->presence == PRESENT && now_ms < agent->no_lease_before_ms)
+        next_ms = earlier(next_ms, agent->no_lease_before_ms);
     return agent->draining ? earlier(next_ms, agent->drain_by_ms) : next_ms;
 }
 

@@ -18,6 +18,7 @@ struct agent_options {
     uint32_t threads;        /* for the coordinator's information */
     uint32_t batch;          /* largest batch; 0: by the size of the pictures */
     uint64_t memory_bytes;   /* 0: no bound */
+    uint32_t hang_ms;        /* the render thread that shows no progress for so long is taken for hung; 0: 600,000 */
     const char *cache;       /* folder of outbox/, models/ and lock; one worker at a time */
     uint64_t cache_bytes;    /* for models; 0: no bound */
     const char *models;      /* colon-separated folders, or NULL */
@@ -29,7 +30,9 @@ struct agent;
 MUST_USE enum err agent_create(struct agent **agent, const struct agent_options *options, struct error *error);
 void agent_destroy(struct agent *agent);
 
-/* Until agent_stop, then ERR_OK. ERR_UNSUPPORTED: coordinator and worker speak different protocols. */
+/* Until agent_stop, or until the coordinator has drained this worker; then ERR_OK. ERR_UNSUPPORTED: coordinator and worker
+ * speak different protocols. ERR_STALE: the render thread hangs; the process must end now, by _exit, for agent_destroy would
+ * wait for it. */
 MUST_USE enum err agent_run(struct agent *agent, struct error *error);
 
 /* One turn of agent_run, without its waiting; *over: it has come to its end. For who drives several agents, or a simulated one.

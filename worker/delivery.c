@@ -29,6 +29,8 @@ struct delivery {
     struct parcel *parcels;
     struct failure *failures;
     uint64_t requests;
+    bool offers;            /* the coordinator takes offers */
+    uint64_t offered_ms;    /* the oldest offer that may be unanswered */
     uint64_t not_before_ms; /* after a refusal, or a full queue */
     uint64_t refused_ms;    /* how long the next refusal keeps us waiting */
 };
@@ -129,6 +131,22 @@ static void add_parcel(struct delivery *delivery, uint64_t request, const struct
     *last = parcel;
 }
 
+static enum err send_offers(struct delivery *delivery, struct link *link, uint64_t now_ms, struct error *error) {
+    struct digest keys[OUTBOX_OFFER];
+    struct message message = { .type = MESSAGE_OFFER, .keys = { .keys = keys } };
+    if (!outbox_has_offered(delivery->outbox))
+        delivery->offered_ms = now_ms;
+    while ((message.keys.count = outbox_next_offer(keys, delivery->outbox)) > 0) {
+        message.request = next_request(delivery, REQUEST_OFFER);
+        enum err err = after_send(delivery, link_send(link, NULL, &message, error), now_ms);
+        if (err) {
+            outbox_offer_again(delivery->outbox, keys, message.keys.count);
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
 /* *sent false: the outbox has nothing that fits into the credit. */
 static enum err send_results(bool *sent, struct delivery *delivery, struct link *link, uint64_t credit_bytes, uint64_t now_ms,
                              struct error *error) {
@@ -159,6 +177,8 @@ enum err delivery_send(struct delivery *delivery, struct link *link, uint64_t cr
         return ERR_OK;
     delivery->not_before_ms = 0;
     enum err err = send_failures(delivery, link, now_ms, error);
+    if (!err)
+        err = send_offers(delivery, link, now_ms, error);
     while (!err && sent)
         err = send_results(&sent, delivery, link, credit_bytes, now_ms, error);
     return err == ERR_LIMIT ? ERR_OK : err;
@@ -168,10 +188,11 @@ void delivery_acknowledged(struct delivery *delivery, uint64_t request, const st
     outbox_forget(delivery->outbox, keys, count);
     delivery->refused_ms = REFUSED_MS;
     for (struct parcel **place = &delivery->parcels; *place; ) {
-        if ((*place)->request == request || !outbox_holds_any(delivery->outbox, (*place)->keys, (*place)->count))
+        if ((*place)->request == request) {
             remove_parcel(place);
-        else
-            place = &(*place)->next;
+            break;
+        }
+        place = &(*place)->next;
     }
     for (struct failure **place = &delivery->failures; *place; place = &(*place)->next)
         if ((*place)->request && (*place)->request == request) {
@@ -194,7 +215,7 @@ static void refuse_parcel(struct delivery *delivery, struct parcel **place, enum
         bool dropped = outbox_refused(delivery->outbox, parcel->keys, parcel->count);
         log_refusal("results", code, text, dropped ? "dropped" : "each is sent alone");
     } else {
-        outbox_resend(delivery->outbox);
+        outbox_resend(delivery->outbox, delivery->offers);
         log_refusal("results", code, text, "sent again later");
     }
     remove_parcel(place);
@@ -213,6 +234,11 @@ void delivery_refused(struct delivery *delivery, uint64_t request, enum err code
         delivery->not_before_ms = now_ms + delivery->refused_ms;
         delivery->refused_ms = delivery->refused_ms * 2 < REFUSED_MOST_MS ? delivery->refused_ms * 2 : REFUSED_MOST_MS;
     }
+    if (request >> REQUEST_KIND_SHIFT == REQUEST_OFFER) {
+        outbox_resend(delivery->outbox, true);
+        log_refusal("offer", code, text, "offered again later");
+        return;
+    }
     for (struct parcel **place = &delivery->parcels; *place; place = &(*place)->next)
         if ((*place)->request == request) {
             refuse_parcel(delivery, place, code, text);
@@ -225,12 +251,17 @@ void delivery_refused(struct delivery *delivery, uint64_t request, enum err code
         }
 }
 
-void delivery_restart(struct delivery *delivery) {
+void delivery_wanted(struct delivery *delivery, const struct digest *keys, size_t count) {
+    outbox_wanted(delivery->outbox, keys, count);
+}
+
+void delivery_restart(struct delivery *delivery, uint32_t protocol) {
+    delivery->offers = protocol >= 2;
     while (delivery->parcels)
         remove_parcel(&delivery->parcels);
     for (struct failure *failure = delivery->failures; failure; failure = failure->next)
         failure->request = 0;
-    outbox_resend(delivery->outbox);
+    outbox_resend(delivery->outbox, delivery->offers);
     delivery->not_before_ms = 0;
 }
 
@@ -240,6 +271,8 @@ bool delivery_is_done(struct delivery *delivery) {
 
 uint64_t delivery_waits_since_ms(struct delivery *delivery) {
     uint64_t since_ms = delivery->parcels ? delivery->parcels->sent_ms : 0;
+    if (outbox_has_offered(delivery->outbox) && (!since_ms || delivery->offered_ms < since_ms))
+        since_ms = delivery->offered_ms;
     for (struct failure *failure = delivery->failures; failure; failure = failure->next)
         if (failure->request && (!since_ms || failure->sent_ms < since_ms))
             since_ms = failure->sent_ms;

@@ -1,7 +1,8 @@
 /*
  * delivery.h - bringing results and failures to the coordinator until it has acknowledged them.
  *
- * Pictures come from the outbox and may be delivered twice, which is harmless: a commit is judged by key and content.
+ * Pictures come from the outbox and may be delivered twice, which is harmless: a commit is judged by key and content. What may be
+ * there already is offered first (protocol 2), and delivered if it is wanted.
  * Failures are kept in memory alone: a worker that ends forgets them, and the lease runs out. Socket thread only.
  */
 #ifndef WORKER_DELIVERY_H
@@ -12,7 +13,7 @@
 #include "worker/post.h"
 
 /* The kind of question is part of its request number, so that an answer needs no table to be understood. */
-enum request_kind { REQUEST_HELLO = 1, REQUEST_LEASE, REQUEST_RESULTS, REQUEST_FAILURE, REQUEST_FETCH };
+enum request_kind { REQUEST_HELLO = 1, REQUEST_LEASE, REQUEST_RESULTS, REQUEST_FAILURE, REQUEST_FETCH, REQUEST_OFFER };
 enum { REQUEST_KIND_SHIFT = 56 };
 #define REQUEST_COUNT_MASK ((UINT64_C(1) << REQUEST_KIND_SHIFT) - 1)
 
@@ -29,10 +30,12 @@ MUST_USE enum err delivery_send(struct delivery *delivery, struct link *link, ui
 void delivery_acknowledged(struct delivery *delivery, uint64_t request, const struct digest *keys, size_t count);
 /* RESULTS or FAILURE was refused. A picture that is itself refused goes, with a log line; otherwise delivery waits. */
 void delivery_refused(struct delivery *delivery, uint64_t request, enum err code, const char *text, uint64_t now_ms);
-void delivery_restart(struct delivery *delivery); /* a new connection: everything once more */
+void delivery_wanted(struct delivery *delivery, const struct digest *keys, size_t count); /* of what was offered */
+/* A new connection, and the protocol it speaks: everything once more. */
+void delivery_restart(struct delivery *delivery, uint32_t protocol);
 
 bool delivery_is_done(struct delivery *delivery);     /* nothing to send and nothing unacknowledged */
-uint64_t delivery_waits_since_ms(struct delivery *delivery); /* for its oldest acknowledgement; 0: for none */
+uint64_t delivery_waits_since_ms(struct delivery *delivery); /* for the oldest answer; 0: for none */
 uint64_t delivery_wakes_ms(struct delivery *delivery); /* when delivery_send should be tried again; UINT64_MAX: no need */
 
 #endif

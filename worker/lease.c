@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 
 static enum err take_job(struct lease *lease, size_t i, const struct assigned_job *job, struct error *error) {
     size_t size = strlen(job->spec);
@@ -73,7 +74,8 @@ enum { STEP_BITS = 28 };
 
 void lease_set_progress(struct lease *lease, enum work_phase phase, uint32_t step, uint32_t steps) {
     uint64_t word = (uint64_t)phase << (2 * STEP_BITS) | (step & STEP_MASK) << STEP_BITS | (steps & STEP_MASK);
-    atomic_store(&lease->progress, word);
+    if (atomic_exchange(&lease->progress, word) != word)
+        atomic_store(&lease->moved_ms, clock_monotonic_ms());
 }
 
 struct lease_progress lease_get_progress(const struct lease *lease) {

@@ -1,8 +1,8 @@
 /*
  * lease.h - one lease in the worker's hands: its jobs, and how far they are.
  *
- * Made and freed by the socket thread. The thread that works on it writes `progress`, `finished` and `begin_ms`; the socket
- * thread reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
+ * Made and freed by the socket thread. The thread that works on it writes `progress`, `finished`, `begin_ms` and `moved_ms`;
+ * the socket thread reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
  */
 #ifndef WORKER_LEASE_H
 #define WORKER_LEASE_H
@@ -24,6 +24,7 @@ struct lease {
     atomic_uint_fast64_t progress; /* phase, step and steps in one word, so that they are always of one moment */
     atomic_size_t finished;      /* jobs drawn, failed or found done */
     atomic_uint_fast64_t begin_ms; /* when its rendering began; 0: it waits */
+    atomic_uint_fast64_t moved_ms; /* when its progress last changed (monotonic) */
     struct lease *next;          /* in the queue of a thread */
 };
 

@@ -38,6 +38,7 @@ static const char help[] =
     "                       (default: $XDG_CACHE_HOME/seedfarm/worker-NAME); one worker at a time\n"
     "  --cache-bytes BYTES  bound of the models in the cache (default: 64G)\n"
     "  --name NAME          unique on the farm (default: HOST-DEVICE)\n"
+    "  --hang-seconds N     no progress for so long is taken for a hang: the process is started anew (default: 600)\n"
     "  --log FILE           log there instead of on stderr; a JSON line an event\n"
     "  --config FILE        a JSON object of these options: {\"coordinator\": \"ipc:///run/farm.sock\", \"threads\": 4};\n"
     "                       what the command line says goes before it\n"
@@ -57,14 +58,14 @@ enum { CONFIG_LIMIT = 1 << 20 };
 struct settings {
     const char *coordinator, *device, *cache, *models, *name, *log, *config;
     json_t *config_json; /* owned; the texts above may be its */
-    uint32_t threads, batch;
+    uint32_t threads, batch, hang_seconds;
     uint64_t memory_bytes, cache_bytes;
     bool alone; /* --no-supervisor */
 };
 
 enum option_id {
     OPTION_COORDINATOR = 1000, OPTION_DEVICE, OPTION_THREADS, OPTION_BATCH, OPTION_MEMORY, OPTION_MODELS, OPTION_CACHE,
-    OPTION_CACHE_BYTES, OPTION_NAME, OPTION_LOG, OPTION_CONFIG, OPTION_ALONE, OPTION_VERSION, OPTION_HELP
+    OPTION_CACHE_BYTES, OPTION_NAME, OPTION_LOG, OPTION_HANG, OPTION_CONFIG, OPTION_ALONE, OPTION_VERSION, OPTION_HELP
 };
 
 static const struct option long_options[] = {
@@ -78,6 +79,7 @@ static const struct option long_options[] = {
     { "cache-bytes", required_argument, NULL, OPTION_CACHE_BYTES },
     { "name", required_argument, NULL, OPTION_NAME },
     { "log", required_argument, NULL, OPTION_LOG },
+    { "hang-seconds", required_argument, NULL, OPTION_HANG },
     { "config", required_argument, NULL, OPTION_CONFIG },
     { "no-supervisor", no_argument, NULL, OPTION_ALONE },
     { "version", no_argument, NULL, OPTION_VERSION },
@@ -124,6 +126,10 @@ static enum err take_option(struct settings *settings, int id, const char *value
     case OPTION_THREADS:
         err = parse_number(&number, "threads", value, 1, 1024, false, error);
         settings->threads = (uint32_t)number;
+        break;
+    case OPTION_HANG:
+        err = parse_number(&number, "hang-seconds", value, 1, 86400, false, error);
+        settings->hang_seconds = (uint32_t)number;
         break;
     case OPTION_BATCH:
         err = parse_number(&number, "batch", value, 1, LIMIT_BATCH, false, error);
@@ -208,6 +214,7 @@ static enum err run_device(const struct settings *settings, struct error *error)
         .threads = threads,
         .batch = settings->batch,
         .memory_bytes = settings->memory_bytes,
+        .hang_ms = settings->hang_seconds * 1000,
         .cache = cache,
         .cache_bytes = settings->cache_bytes,
         .models = settings->models,
@@ -219,6 +226,10 @@ static enum err run_device(const struct settings *settings, struct error *error)
     atomic_store(&running, agent);
     catch_signals();
     err = agent_run(agent, error);
+    if (err == ERR_STALE) { /* a thread hangs: nobody can wait for it. What is finished is in the outbox */
+        fprintf(stderr, "seedfarm-worker: %s\n", error->message);
+        _exit(err_exit_status(err));
+    }
     atomic_store(&running, NULL); /* from here on a signal ends us at once */
 done:
     agent_destroy(agent);

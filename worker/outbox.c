@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,7 +14,10 @@
 #include "base/file.h"
 #include "base/log.h"
 
-enum { ITEMS_A_MESSAGE = 64, HEX = DIGEST_HEX_SIZE - 1 };
+enum { BUCKETS_LEAST = 256, HEX = DIGEST_HEX_SIZE - 1 };
+
+/* What is next for a picture. Each state is a list, in order. */
+enum item_state { TO_OFFER, OFFERED, TO_DELIVER, DELIVERED, STATE_COUNT };
 
 struct item {
     struct digest key, picture, pixels;
@@ -21,17 +25,136 @@ struct item {
     uint64_t lease; /* 0: from an earlier life */
     uint32_t epoch;
     size_t size;
-    bool delivered;
-    bool alone; /* a message with it among others was refused */
+    uint8_t *png; /* [size] owned; NULL: on disk alone */
+    enum item_state state;
+    bool alone;   /* a message with it among others was refused */
+    struct item *next, *previous; /* of its state's list */
+    struct item *chain;           /* by key */
+};
+
+struct list {
+    struct item *first, *last;
+};
+
+/* How many pictures of a lease are here; few leases at a time. */
+struct lease_count {
+    uint64_t lease;
+    size_t items;
 };
 
 struct outbox {
     pthread_mutex_t mutex;
     char *folder;
-    struct item *items; /* in the order of their making */
-    size_t count, capacity;
-    uint64_t unacknowledged;
+    struct list lists[STATE_COUNT];
+    struct item **buckets; /* [bucket_count] */
+    size_t bucket_count, count;
+    struct lease_count *leases; /* [lease_count] */
+    size_t lease_count;
+    uint64_t bytes, memory, unacknowledged;
 };
+
+/* ---- the lists and tables ------------------------------------------------------------------------------------------- */
+
+static struct item **bucket_of(const struct outbox *outbox, const struct digest *key) {
+    uint64_t word;
+    memcpy(&word, key->bytes, sizeof word); /* SHA-256: any word of it is a hash */
+    return &outbox->buckets[word & (outbox->bucket_count - 1)];
+}
+
+static struct item *find_item(const struct outbox *outbox, const struct digest *key) {
+    for (struct item *item = *bucket_of(outbox, key); item; item = item->chain)
+        if (digest_equal(&item->key, key))
+            return item;
+    return NULL;
+}
+
+static void list_add(struct outbox *outbox, struct item *item) {
+    struct list *list = &outbox->lists[item->state];
+    item->next = NULL;
+    item->previous = list->last;
+    *(list->last ? &list->last->next : &list->first) = item;
+    list->last = item;
+    outbox->unacknowledged += item->state == DELIVERED ? item->size : 0;
+}
+
+static void list_remove(struct outbox *outbox, struct item *item) {
+    struct list *list = &outbox->lists[item->state];
+    *(item->previous ? &item->previous->next : &list->first) = item->next;
+    *(item->next ? &item->next->previous : &list->last) = item->previous;
+    outbox->unacknowledged -= item->state == DELIVERED ? item->size : 0;
+}
+
+static void set_state(struct outbox *outbox, struct item *item, enum item_state state) {
+    if (item->state == state)
+        return;
+    list_remove(outbox, item);
+    item->state = state;
+    list_add(outbox, item);
+}
+
+static void count_lease(struct outbox *outbox, uint64_t lease, int change) {
+    size_t i = 0;
+    while (i < outbox->lease_count && outbox->leases[i].lease != lease)
+        i++;
+    if (i == outbox->lease_count) {
+        outbox->leases = memory_grow(outbox->leases, outbox->lease_count + 1, sizeof *outbox->leases);
+        outbox->leases[outbox->lease_count++] = (struct lease_count){ lease, 0 };
+    }
+    outbox->leases[i].items += (size_t)change;
+    if (!outbox->leases[i].items)
+        outbox->leases[i] = outbox->leases[--outbox->lease_count];
+}
+
+static void buckets_grow(struct outbox *outbox) {
+    size_t old_count = outbox->bucket_count;
+    struct item **old = outbox->buckets;
+    outbox->bucket_count *= 2;
+    outbox->buckets = memory_get_array(outbox->bucket_count, sizeof *outbox->buckets);
+    for (size_t i = 0; i < old_count; i++)
+        for (struct item *item = old[i], *chain; item; item = chain) {
+            struct item **bucket = bucket_of(outbox, &item->key);
+            chain = item->chain;
+            item->chain = *bucket;
+            *bucket = item;
+        }
+    free(old);
+}
+
+/* Takes what the copied item owns. */
+static void add_item(struct outbox *outbox, const struct item *from) {
+    struct item *item = memory_get(sizeof *item);
+    *item = *from;
+    if (outbox->count >= outbox->bucket_count)
+        buckets_grow(outbox);
+    struct item **bucket = bucket_of(outbox, &item->key);
+    item->chain = *bucket;
+    *bucket = item;
+    list_add(outbox, item);
+    count_lease(outbox, item->lease, 1);
+    outbox->count++;
+    outbox->bytes += item->size;
+    outbox->memory += item->png ? item->size : 0;
+}
+
+static void free_item(struct item *item) {
+    free(item->png);
+    free(item);
+}
+
+static void remove_item(struct outbox *outbox, struct item *item) {
+    struct item **place = bucket_of(outbox, &item->key);
+    while (*place != item)
+        place = &(*place)->chain;
+    *place = item->chain;
+    list_remove(outbox, item);
+    count_lease(outbox, item->lease, -1);
+    outbox->count--;
+    outbox->bytes -= item->size;
+    outbox->memory -= item->png ? item->size : 0;
+    free_item(item);
+}
+
+/* ---- files ---------------------------------------------------------------------------------------------------------- */
 
 static char *item_path(const struct outbox *outbox, const struct item *item) {
     char key[DIGEST_HEX_SIZE], picture[DIGEST_HEX_SIZE], pixels[DIGEST_HEX_SIZE];
@@ -71,14 +194,6 @@ static void drop_file(const char *path, const char *why) {
         log_event(LOG_ERROR, "outbox-stuck", "file", path, "why", strerror(errno), NULL);
 }
 
-static void add_item(struct outbox *outbox, const struct item *item) {
-    if (outbox->count == outbox->capacity) {
-        outbox->capacity = outbox->capacity ? outbox->capacity * 2 : 64;
-        outbox->items = memory_grow(outbox->items, outbox->capacity, sizeof *outbox->items);
-    }
-    outbox->items[outbox->count++] = *item;
-}
-
 /* Read an item's file, whole and with the digest its name promises. */
 static enum err read_item(struct bytes *png, const struct item *item, const char *path, struct error *error) {
     enum err err = file_read(png, path, LIMIT_PICTURE, error);
@@ -95,7 +210,7 @@ static enum err read_item(struct bytes *png, const struct item *item, const char
 
 static void read_back(struct outbox *outbox, const char *name) {
     char *path = path_join(outbox->folder, name);
-    struct item item = { .lease = 0 };
+    struct item item = { .state = TO_OFFER };
     struct bytes png = BYTES_INIT;
     struct error error;
     if (!parse_name(&item, name)) {
@@ -120,6 +235,8 @@ enum err outbox_open(struct outbox **out, const char *folder, struct error *erro
     struct outbox *outbox = memory_get(sizeof *outbox);
     pthread_mutex_init(&outbox->mutex, NULL);
     outbox->folder = text_copy(folder);
+    outbox->bucket_count = BUCKETS_LEAST;
+    outbox->buckets = memory_get_array(outbox->bucket_count, sizeof *outbox->buckets);
     for (struct dirent *entry = readdir(listing); entry; entry = readdir(listing))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             read_back(outbox, entry->d_name);
@@ -131,34 +248,45 @@ enum err outbox_open(struct outbox **out, const char *folder, struct error *erro
 void outbox_close(struct outbox *outbox) {
     if (!outbox)
         return;
+    for (int state = 0; state < STATE_COUNT; state++)
+        for (struct item *item = outbox->lists[state].first, *next; item; item = next) {
+            next = item->next;
+            free_item(item);
+        }
     pthread_mutex_destroy(&outbox->mutex);
-    free(outbox->items);
+    free(outbox->leases);
+    free(outbox->buckets);
     free(outbox->folder);
     free(outbox);
 }
 
-static struct item *find_item(struct outbox *outbox, const struct digest *key) {
-    for (size_t i = 0; i < outbox->count; i++)
-        if (digest_equal(&outbox->items[i].key, key))
-            return &outbox->items[i];
-    return NULL;
+/* No rename is needed: the name says what the bytes must be, and what a crash has torn is dropped when it is read back. */
+static enum err write_item(const char *path, const struct bytes *png, struct error *error) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    size_t done = 0;
+    if (fd < 0)
+        return error_errno(error, "%s", path);
+    while (done < png->size) {
+        ssize_t wrote = write(fd, png->data + done, png->size - done);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0) {
+            enum err err = error_errno(error, "%s", path);
+            close(fd);
+            unlink(path);
+            return err;
+        }
+        done += (size_t)wrote;
+    }
+    if (close(fd) == 0)
+        return ERR_OK;
+    return error_errno(error, "%s", path);
 }
 
-static void set_delivered(struct outbox *outbox, struct item *item, bool delivered) {
-    if (item->delivered == delivered)
-        return;
-    item->delivered = delivered;
-    if (delivered)
-        outbox->unacknowledged += item->size;
-    else
-        outbox->unacknowledged -= item->size;
-}
-
-static void remove_item(struct outbox *outbox, struct item *item) {
-    size_t place = (size_t)(item - outbox->items);
-    set_delivered(outbox, item, false);
-    outbox->count--;
-    memmove(item, item + 1, (outbox->count - place) * sizeof *item);
+static uint8_t *copy_bytes(const struct bytes *png) {
+    uint8_t *copy = memory_get(png->size);
+    memcpy(copy, png->data, png->size);
+    return copy;
 }
 
 enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
@@ -173,15 +301,18 @@ enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const
         .lease = lease,
         .epoch = epoch,
         .size = rendered->png.size,
+        .state = TO_DELIVER,
     };
     char *path = item_path(outbox, &item);
-    enum err err = file_write(path, rendered->png.data, rendered->png.size, error);
+    enum err err = write_item(path, &rendered->png, error);
     free(path);
     if (err)
         return err;
     pthread_mutex_lock(&outbox->mutex);
-    if (!find_item(outbox, key))
+    if (!find_item(outbox, key)) {
+        item.png = outbox->memory + item.size <= OUTBOX_MEMORY ? copy_bytes(&rendered->png) : NULL;
         add_item(outbox, &item);
+    }
     pthread_mutex_unlock(&outbox->mutex);
     return ERR_OK;
 }
@@ -190,9 +321,11 @@ bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const s
     pthread_mutex_lock(&outbox->mutex);
     struct item *item = find_item(outbox, key);
     if (item) {
+        count_lease(outbox, item->lease, -1);
+        count_lease(outbox, lease, 1);
         item->lease = lease;
         item->epoch = epoch;
-        set_delivered(outbox, item, false);
+        set_state(outbox, item, TO_DELIVER);
     }
     pthread_mutex_unlock(&outbox->mutex);
     return item != NULL;
@@ -201,26 +334,15 @@ bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const s
 bool outbox_holds_lease(struct outbox *outbox, uint64_t lease) {
     bool holds = false;
     pthread_mutex_lock(&outbox->mutex);
-    for (size_t i = 0; i < outbox->count && !holds; i++)
-        holds = outbox->items[i].lease == lease;
-    pthread_mutex_unlock(&outbox->mutex);
-    return holds;
-}
-
-bool outbox_holds_any(struct outbox *outbox, const struct digest *keys, size_t count) {
-    bool holds = false;
-    pthread_mutex_lock(&outbox->mutex);
-    for (size_t i = 0; i < count && !holds; i++)
-        holds = find_item(outbox, &keys[i]) != NULL;
+    for (size_t i = 0; i < outbox->lease_count && !holds; i++)
+        holds = outbox->leases[i].lease == lease;
     pthread_mutex_unlock(&outbox->mutex);
     return holds;
 }
 
 uint64_t outbox_bytes(struct outbox *outbox) {
-    uint64_t bytes = 0;
     pthread_mutex_lock(&outbox->mutex);
-    for (size_t i = 0; i < outbox->count; i++)
-        bytes += outbox->items[i].size;
+    uint64_t bytes = outbox->bytes;
     pthread_mutex_unlock(&outbox->mutex);
     return bytes;
 }
@@ -239,53 +361,100 @@ uint64_t outbox_unacknowledged(struct outbox *outbox) {
     return bytes;
 }
 
-/* Load one item into the message. A file that was damaged since is dropped: its job's lease will run out. */
-static bool load_item(struct result_item *result, struct outbox *outbox, struct item *item) {
-    char *path = item_path(outbox, item);
-    struct bytes png = BYTES_INIT;
-    struct error error;
-    bool loaded = read_item(&png, item, path, &error) == ERR_OK;
-    if (!loaded)
-        drop_file(path, error.message);
-    free(path);
-    if (!loaded) {
-        bytes_release(&png);
-        return false;
+/* ---- offering and delivering ------------------------------------------------------------------------------------------ */
+
+void outbox_lose_lease(struct outbox *outbox, uint64_t lease) {
+    pthread_mutex_lock(&outbox->mutex);
+    for (struct item *item = outbox->lists[TO_DELIVER].first, *next; item; item = next) {
+        next = item->next;
+        if (item->lease == lease)
+            set_state(outbox, item, TO_OFFER);
     }
+    pthread_mutex_unlock(&outbox->mutex);
+}
+
+size_t outbox_next_offer(struct digest *keys, struct outbox *outbox) {
+    size_t count = 0;
+    pthread_mutex_lock(&outbox->mutex);
+    for (struct item *item; count < OUTBOX_OFFER && (item = outbox->lists[TO_OFFER].first); ) {
+        keys[count++] = item->key;
+        set_state(outbox, item, OFFERED);
+    }
+    pthread_mutex_unlock(&outbox->mutex);
+    return count;
+}
+
+bool outbox_has_offered(struct outbox *outbox) {
+    pthread_mutex_lock(&outbox->mutex);
+    bool has = outbox->lists[OFFERED].first != NULL;
+    pthread_mutex_unlock(&outbox->mutex);
+    return has;
+}
+
+static void move_offered(struct outbox *outbox, const struct digest *keys, size_t count, enum item_state state) {
+    pthread_mutex_lock(&outbox->mutex);
+    for (size_t i = 0; i < count; i++) {
+        struct item *item = find_item(outbox, &keys[i]);
+        if (item && item->state == OFFERED)
+            set_state(outbox, item, state);
+    }
+    pthread_mutex_unlock(&outbox->mutex);
+}
+
+void outbox_wanted(struct outbox *outbox, const struct digest *keys, size_t count) {
+    move_offered(outbox, keys, count, TO_DELIVER);
+}
+
+void outbox_offer_again(struct outbox *outbox, const struct digest *keys, size_t count) {
+    move_offered(outbox, keys, count, TO_OFFER);
+}
+
+/* Load one item into the message. A file that was damaged since is dropped: its job's lease will run out. */
+static bool load_item(struct result_item *result, const struct outbox *outbox, const struct item *item) {
+    struct bytes png = BYTES_INIT;
     *result = (struct result_item){ .key = item->key, .picture = item->picture, .pixels = item->pixels,
-                                    .render_ms = item->render_ms, .png_size = png.size };
+                                    .render_ms = item->render_ms, .png_size = item->size };
+    if (item->png) {
+        bytes_add(&png, item->png, item->size);
+    } else {
+        char *path = item_path(outbox, item);
+        struct error error;
+        bool loaded = read_item(&png, item, path, &error) == ERR_OK;
+        if (!loaded)
+            drop_file(path, error.message);
+        free(path);
+        if (!loaded) {
+            bytes_release(&png);
+            return false;
+        }
+    }
     result->png = bytes_take(&png).data;
     return true;
 }
 
 void outbox_next(struct message_results *results, struct outbox *outbox, uint64_t bytes) {
-    struct item *first = NULL;
     uint64_t total = 0;
-    *results = (struct message_results){ .items = memory_get_array(ITEMS_A_MESSAGE, sizeof *results->items) };
+    *results = (struct message_results){ .items = memory_get_array(LIMIT_BATCH, sizeof *results->items) };
     pthread_mutex_lock(&outbox->mutex);
-    for (size_t i = 0; i < outbox->count && results->count < ITEMS_A_MESSAGE; ) {
-        struct item *item = &outbox->items[i];
-        bool fits = total + item->size <= bytes || (!first && outbox->unacknowledged == 0);
-        bool goes_along = !first || (item->lease == results->lease && item->epoch == results->epoch && !item->alone);
-        if (item->delivered || !goes_along) {
-            i++;
+    for (struct item *item = outbox->lists[TO_DELIVER].first, *next; item && results->count < LIMIT_BATCH; item = next) {
+        next = item->next;
+        bool first = !results->count;
+        bool fits = total + item->size <= bytes || (first && outbox->unacknowledged == 0);
+        if (!first && (item->lease != results->lease || item->epoch != results->epoch || item->alone))
             continue;
-        }
         if (!fits)
             break;
         if (!load_item(&results->items[results->count], outbox, item)) {
             remove_item(outbox, item);
             continue;
         }
-        set_delivered(outbox, item, true);
+        set_state(outbox, item, DELIVERED);
         results->lease = item->lease;
         results->epoch = item->epoch;
         results->count++;
         total += item->size;
-        first = item;
         if (item->alone)
             break;
-        i++;
     }
     pthread_mutex_unlock(&outbox->mutex);
 }
@@ -315,10 +484,14 @@ void outbox_forget(struct outbox *outbox, const struct digest *keys, size_t coun
     pthread_mutex_unlock(&outbox->mutex);
 }
 
-void outbox_resend(struct outbox *outbox) {
+void outbox_resend(struct outbox *outbox, bool offer) {
+    enum item_state to = offer ? TO_OFFER : TO_DELIVER;
     pthread_mutex_lock(&outbox->mutex);
-    for (size_t i = 0; i < outbox->count; i++)
-        set_delivered(outbox, &outbox->items[i], false);
+    for (int state = 0; state < STATE_COUNT; state++)
+        for (struct item *item = outbox->lists[state].first, *next; item && state != (int)to; item = next) {
+            next = item->next;
+            set_state(outbox, item, to);
+        }
     pthread_mutex_unlock(&outbox->mutex);
 }
 
@@ -334,7 +507,7 @@ bool outbox_refused(struct outbox *outbox, const struct digest *keys, size_t cou
             dropped = true;
         } else {
             item->alone = true;
-            set_delivered(outbox, item, false);
+            set_state(outbox, item, TO_DELIVER);
         }
     }
     pthread_mutex_unlock(&outbox->mutex);
@@ -346,7 +519,7 @@ void outbox_return(struct outbox *outbox, const struct message_results *results)
     for (size_t i = 0; i < results->count; i++) {
         struct item *item = find_item(outbox, &results->items[i].key);
         if (item)
-            set_delivered(outbox, item, false);
+            set_state(outbox, item, TO_DELIVER);
     }
     pthread_mutex_unlock(&outbox->mutex);
 }

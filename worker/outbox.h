@@ -2,8 +2,12 @@
  * outbox.h - finished pictures, on disk until the coordinator has them.
  *
  * One file a picture, FOLDER/KEY.PICTURE.PIXELS.MS.png: the job's key, the file's own SHA-256, the pixel digest and the
- * milliseconds it took, so that one rename makes picture and facts visible together. Nothing is synced: a picture lost with
- * the machine is drawn again. A file whose bytes do not have the digest in its name was torn, and is dropped.
+ * milliseconds it took. Nothing is synced: a picture lost with the machine is drawn again. A file whose bytes do not have the
+ * digest in its name was torn, and is dropped. Bytes of fresh pictures stay in memory too, as far as OUTBOX_MEMORY goes, so that
+ * delivering them need not read and hash them again.
+ *
+ * A picture of a lease that is held is delivered straight; any other (of an earlier life, of a lease that was lost, after the
+ * coordinator was away) is offered first, for it may be there already. Every call is O(1) a picture.
  *
  * Thread-safe: the render thread puts, the socket thread reads, delivers and forgets.
  */
@@ -13,6 +17,8 @@
 #include "proto/message.h"
 #include "worker/render.h"
 
+enum { OUTBOX_MEMORY = 64 << 20 /* bytes of pictures also kept in memory */ };
+
 struct outbox;
 
 /* Creates the folder and reads back what an earlier life left there (lease 0). Damaged files go, with a log line each. */
@@ -21,13 +27,22 @@ void outbox_close(struct outbox *outbox); /* files stay */
 
 MUST_USE enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
                              const struct rendered *rendered, struct error *error);
-/* Is this job's picture waiting here? It is then delivered (again) under this lease. */
+/* Is this job's picture waiting here? It is then delivered (again), straight, under this lease. */
 bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key);
 bool outbox_holds_lease(struct outbox *outbox, uint64_t lease);
-bool outbox_holds_any(struct outbox *outbox, const struct digest *keys, size_t count);
 size_t outbox_count(struct outbox *outbox);
 uint64_t outbox_bytes(struct outbox *outbox);
 uint64_t outbox_unacknowledged(struct outbox *outbox); /* bytes delivered, not yet acknowledged */
+
+/* This lease is held no more: its pictures that were not delivered yet are offered first. */
+void outbox_lose_lease(struct outbox *outbox, uint64_t lease);
+
+enum { OUTBOX_OFFER = 1024 /* at most so many in one offer */ };
+/* The next pictures to offer, at most OUTBOX_OFFER: how many. They count as offered from then on. */
+size_t outbox_next_offer(struct digest *keys, struct outbox *outbox);
+void outbox_offer_again(struct outbox *outbox, const struct digest *keys, size_t count); /* of what was offered: it did not arrive */
+bool outbox_has_offered(struct outbox *outbox); /* and has had no answer for some */
+void outbox_wanted(struct outbox *outbox, const struct digest *keys, size_t count); /* these are delivered now */
 
 /* The next pictures to deliver: of one lease, together at most `bytes` (but always one where nothing is unacknowledged);
  * count 0: none now. They count as delivered from then on. The caller releases with outbox_results_release. */
@@ -35,7 +50,8 @@ void outbox_next(struct message_results *results, struct outbox *outbox, uint64_
 void outbox_results_release(struct message_results *results);
 
 void outbox_forget(struct outbox *outbox, const struct digest *keys, size_t count); /* acknowledged: files go */
-void outbox_resend(struct outbox *outbox); /* nothing counts as delivered any more */
+/* Nothing counts as offered or delivered any more. `offer`: everything is to be offered first. */
+void outbox_resend(struct outbox *outbox, bool offer);
 /* These were refused. Together with others: each is sent alone next time. Alone: it goes, and true is returned. */
 bool outbox_refused(struct outbox *outbox, const struct digest *keys, size_t count);
 /* These could not be sent: they are undelivered again. */

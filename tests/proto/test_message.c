@@ -53,14 +53,12 @@ static void test_worker_messages(void **state)
     struct lease_progress leases[300];
     uint8_t png[5000];
     struct result_item items[LIMIT_BATCH];
-    struct offered_item offers[LIMIT_BATCH];
 
     memset(png, 0, sizeof png);
     for (int i = 0; i < LIMIT_BATCH; i++) {
         keys[i] = digest_draw(&seed);
         jobs[i] = (struct assigned_job){keys[i], i ? "{}" : spec};
         items[i] = (struct result_item){keys[i], digest_draw(&seed), digest_draw(&seed), UINT32_MAX, png, i ? 1 : sizeof png};
-        offers[i] = (struct offered_item){keys[i], digest_draw(&seed), digest_draw(&seed), UINT32_MAX, i ? 1 : LIMIT_PICTURE};
     }
     for (int i = 0; i < 300; i++)
         leases[i] = (struct lease_progress){draw(&seed), (uint32_t)draw(&seed), (enum work_phase)(1 + i % PHASE_DELIVER), UINT32_MAX, 0};
@@ -85,7 +83,7 @@ static void test_worker_messages(void **state)
         {.type = MESSAGE_MISSING, .keys = {keys, 3}},
         {.type = MESSAGE_MISSING, .keys = {NULL, 0}},
         {.type = MESSAGE_HOLD, .assign = {UINT64_MAX, UINT32_MAX, 0, jobs, LIMIT_BATCH}},
-        {.type = MESSAGE_OFFER, .offer = {UINT64_MAX, UINT32_MAX, offers, LIMIT_BATCH}},
+        {.type = MESSAGE_OFFER, .keys = {keys, LIMIT_BATCH}},
         {.type = MESSAGE_WANTED, .keys = {keys, LIMIT_BATCH}},
         {.type = MESSAGE_DRAIN},
     };

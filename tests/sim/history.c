@@ -99,10 +99,6 @@ static void add_message(struct bytes *text, const struct message *message) {
         for (size_t i = 0; i < message->results.count; i++)
             bytes_add_format(text, " %s", short_key(&message->results.items[i].key));
         break;
-    case MESSAGE_OFFER:
-        for (size_t i = 0; i < message->offer.count; i++)
-            bytes_add_format(text, " %s", short_key(&message->offer.items[i].key));
-        break;
     case MESSAGE_FAILURE:
         add_lease(text, message->failure.lease, message->failure.epoch);
         add_keys(text, message->failure.keys, message->failure.count);

@@ -115,12 +115,20 @@ void coordinator_close(struct double_coordinator *coordinator) {
     coordinator->link = NULL;
 }
 
+static void answer_offer(struct double_coordinator *coordinator, const struct message *message) {
+    struct message answer = { .type = coordinator->has_all ? MESSAGE_ACKNOWLEDGED : MESSAGE_WANTED, .request = message->request,
+                              .keys = message->keys };
+    coordinator_say(coordinator, &answer);
+}
+
 bool coordinator_hear(struct message *message, struct double_coordinator *coordinator, uint32_t timeout_ms) {
     struct error error;
     bool ready = false, got = false;
     if (link_wait(&ready, coordinator->link, timeout_ms, &error) != ERR_OK ||
         link_receive(&got, &coordinator->worker, message, coordinator->link, &error) != ERR_OK)
         fail_msg("%s", error.message);
+    if (got && message->type == MESSAGE_OFFER)
+        answer_offer(coordinator, message);
     return got;
 }
 

@@ -2,7 +2,7 @@
  * double.h - stand-ins for the two neighbours of a worker: what draws, and the coordinator.
  *
  * The painter double draws instantly (or as slowly as told), the same bytes for the same job. The coordinator double is a
- * real ROUTER on a real ipc path that does only what the test says.
+ * real ROUTER on a real ipc path that does only what the test says; offers alone it answers by itself.
  */
 #ifndef TESTS_WORKER_DOUBLE_H
 #define TESTS_WORKER_DOUBLE_H
@@ -36,6 +36,7 @@ struct double_coordinator {
     struct route worker;   /* who wrote last */
     uint32_t heartbeat_ms, liveness_ms;
     uint64_t credit_bytes;
+    bool has_all;          /* offers are answered by "have it" instead of "wanted" */
 };
 void coordinator_open(struct double_coordinator *coordinator, const char *address);
 void coordinator_close(struct double_coordinator *coordinator);

@@ -1,5 +1,4 @@
-/* test_agent.c - a whole agent against a scripted coordinator, over real sockets on ipc. Only what draws is a double. */
-#include <pthread.h>
+/* test_agent.c - an agent's connection, leases and renders. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,118 +10,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "proto/model.h"
-#include "tests/worker/double.h"
-
-struct bench {
-    char *place, *address, *cache, *outbox, *model_folder;
-    struct digest model;
-    struct double_painter painter;
-    struct double_coordinator coordinator;
-    struct agent_options options;
-    struct agent *agent;
-    pthread_t thread;
-    struct error error;
-    enum err result;
-    bool running;
-};
-
-static void *run_agent(void *context) {
-    struct bench *bench = context;
-    bench->result = agent_run(bench->agent, &bench->error);
-    return NULL;
-}
-
-static void start_agent(struct bench *bench) {
-    struct error error;
-    if (agent_create(&bench->agent, &bench->options, &error) != ERR_OK)
-        fail_msg("%s", error.message);
-    assert_int_equal(pthread_create(&bench->thread, NULL, run_agent, bench), 0);
-    bench->running = true;
-}
-
-static void join_agent(struct bench *bench) {
-    pthread_join(bench->thread, NULL);
-    agent_destroy(bench->agent);
-    bench->agent = NULL;
-    bench->running = false;
-}
-
-static void stop_agent(struct bench *bench) {
-    agent_stop(bench->agent);
-    join_agent(bench);
-}
-
-static int set_up(void **state) {
-    struct bench *bench = memory_get(sizeof *bench);
-    struct manifest manifest;
-    bench->place = place_create();
-    bench->address = text_format("ipc://%s/farm.sock", bench->place);
-    bench->cache = path_join(bench->place, "cache");
-    bench->outbox = path_join(bench->cache, "outbox");
-    bench->model_folder = path_join(bench->place, "model");
-    model_create(bench->model_folder, 3000000);
-    assert_int_equal(manifest_of_folder(&manifest, bench->model_folder, NULL), ERR_OK);
-    bench->model = manifest.digest;
-    manifest_release(&manifest);
-    bench->options = (struct agent_options){
-        .coordinator = bench->address,
-        .name = "w1",
-        .host = "here",
-        .device = "cpu",
-        .threads = 2,
-        .batch = 8,
-        .cache = bench->cache,
-        .models = bench->model_folder,
-        .painter = double_painter(&bench->painter),
-    };
-    coordinator_open(&bench->coordinator, bench->address);
-    *state = bench;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct bench *bench = *state;
-    coordinator_close(&bench->coordinator); /* first: else what is not acknowledged is waited for */
-    if (bench->running)
-        stop_agent(bench);
-    place_remove(bench->place);
-    free(bench->address);
-    free(bench->cache);
-    free(bench->outbox);
-    free(bench->model_folder);
-    free(bench);
-    return 0;
-}
-
-/* Wait until the outbox has so many files. */
-static void wait_for_outbox(struct bench *bench, size_t count) {
-    uint64_t until_ms = clock_monotonic_ms() + 20000;
-    while (place_count(bench->outbox) != count) {
-        if (clock_monotonic_ms() > until_ms)
-            fail_msg("outbox: want %zu files, have %zu", count, place_count(bench->outbox));
-        clock_sleep_ms(5);
-    }
-}
-
-static void expect(struct bench *bench, enum message_type type) {
-    struct message message;
-    coordinator_expect(&message, &bench->coordinator, type);
-    message_release(&message);
-}
-
-/* Results of lease `lease` until `count` came, in one message or in several, as they became ready. Others are passed over. */
-static void take_results(struct bench *bench, uint64_t lease, size_t count, bool acknowledge) {
-    struct message message;
-    for (size_t seen = 0; seen < count; message_release(&message)) {
-        coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS);
-        if (message.results.lease != lease)
-            continue;
-        seen += message.results.count;
-        assert_in_range(seen, 1, count);
-        if (acknowledge)
-            coordinator_acknowledge(&bench->coordinator, &message);
-    }
-}
+#include "tests/worker/agent_kit.h"
 
 static void says_who_it_is(void **state) {
     struct bench *bench = *state;
@@ -144,7 +32,7 @@ static void renders_and_delivers(void **state) {
     start_agent(bench);
     coordinator_welcome(&bench->coordinator);
     coordinator_expect(&message, &bench->coordinator, MESSAGE_LEASE_REQUEST);
-    assert_int_equal(message.lease_request.jobs, 8);
+    assert_int_equal(message.lease_request.jobs, LIMIT_BATCH); /* the coordinator decides, by our speed */
     message_release(&message);
     coordinator_assign(&bench->coordinator, 5, &bench->model, 100, 8, 3);
     size_t seen = 0;
@@ -218,21 +106,6 @@ static void asks_for_the_next_in_time(void **state) {
     assert_int_equal(asked, 1);
 }
 
-static void delivers_again_after_a_new_connection(void **state) {
-    struct bench *bench = *state;
-    start_agent(bench);
-    coordinator_welcome(&bench->coordinator);
-    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 4, 2);
-    take_results(bench, 5, 4, false); /* not acknowledged: it is killed before it could */
-    coordinator_close(&bench->coordinator);
-    clock_sleep_ms(300);
-    coordinator_open(&bench->coordinator, bench->address);
-    coordinator_welcome(&bench->coordinator);
-    take_results(bench, 5, 4, true);
-    wait_for_outbox(bench, 0);
-    assert_int_equal(atomic_load(&bench->painter.jobs), 4);
-}
-
 /* Back within a heartbeat, and nobody noticed but the coordinator: "who are you?" */
 static void says_hello_again_to_one_that_forgot(void **state) {
     struct bench *bench = *state;
@@ -246,48 +119,6 @@ static void says_hello_again_to_one_that_forgot(void **state) {
     coordinator_say(&bench->coordinator, &message);
     coordinator_welcome(&bench->coordinator);
     expect(bench, MESSAGE_RESULTS);
-}
-
-static void renders_on_while_nobody_is_there(void **state) {
-    struct bench *bench = *state;
-    struct message message;
-    size_t results = 0;
-    atomic_store(&bench->painter.step_ms, 30);
-    start_agent(bench);
-    coordinator_welcome(&bench->coordinator);
-    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 16, 10);
-    for (bool begun = false; !begun; message_release(&message)) { /* the lease has arrived */
-        coordinator_expect(&message, &bench->coordinator, MESSAGE_PROGRESS);
-        begun = message.progress.count > 0;
-    }
-    coordinator_close(&bench->coordinator);
-    wait_for_outbox(bench, 16);
-    coordinator_open(&bench->coordinator, bench->address);
-    coordinator_welcome(&bench->coordinator);
-    while (results < 16) {
-        coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS);
-        results += message.results.count;
-        message_release(&message);
-    }
-}
-
-static void delivers_what_an_earlier_life_left(void **state) {
-    struct bench *bench = *state;
-    start_agent(bench);
-    coordinator_welcome(&bench->coordinator);
-    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 4, 2);
-    take_results(bench, 5, 4, false);
-    coordinator_close(&bench->coordinator);
-    stop_agent(bench);
-    assert_int_equal(place_count(bench->outbox), 4);
-    coordinator_open(&bench->coordinator, bench->address);
-    start_agent(bench);
-    coordinator_welcome(&bench->coordinator);
-    take_results(bench, 0, 4, false);
-    /* Leased to us again all the same: not drawn again, but delivered under the new lease. */
-    coordinator_assign(&bench->coordinator, 6, &bench->model, 1, 4, 2);
-    take_results(bench, 6, 4, false);
-    assert_int_equal(atomic_load(&bench->painter.jobs), 4);
 }
 
 static void revoke_stops_within_a_step(void **state) {
@@ -339,19 +170,14 @@ static void one_bad_job_fails_alone(void **state) {
 static void halves_the_batch_when_memory_runs_out(void **state) {
     struct bench *bench = *state;
     struct message message;
-    size_t results = 0, wanted = 0;
+    size_t results = 0;
     atomic_store(&bench->painter.most, 3);
     start_agent(bench);
     coordinator_welcome(&bench->coordinator);
     coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 8, 2);
-    while (results < 8 || wanted != 2) { /* it asks for no more than that from now on */
-        if (!coordinator_hear(&message, &bench->coordinator, 20000))
-            fail_msg("silence");
-        if (message.type == MESSAGE_RESULTS)
-            results += message.results.count;
-        if (message.type == MESSAGE_LEASE_REQUEST)
-            wanted = message.lease_request.jobs;
-        message_release(&message);
+    for (; results < 8; message_release(&message)) {
+        coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS);
+        results += message.results.count;
     }
     assert_int_equal(atomic_load(&bench->painter.batches), 4); /* 8 and 4 do not fit, 2 does */
     assert_int_equal(atomic_load(&bench->painter.largest), 2);
@@ -480,87 +306,56 @@ static void ends_where_another_protocol_is_spoken(void **state) {
     assert_non_null(strstr(bench->error.message, "want 2, have 1"));
 }
 
-static void refuse_results(struct bench *bench, const struct message *results, enum err code) {
-    struct message refused = { .type = MESSAGE_REFUSED, .request = results->request, .refused = { code, "no" } };
-    coordinator_say(&bench->coordinator, &refused);
-}
-
-/* A full disk over there: the same result later. */
-static void results_wait_for_a_full_disk(void **state) {
+/* A render thread that does not come back is found out; the process is to end, and another takes its place. */
+static void a_hung_render_ends_the_agent(void **state) {
     struct bench *bench = *state;
-    struct message message;
+    bench->options.hang_ms = 300;
+    atomic_store(&bench->painter.step_ms, 2000);
     start_agent(bench);
     coordinator_welcome(&bench->coordinator);
-    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 1, 2);
-    coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS);
-    uint64_t begin_ms = clock_monotonic_ms();
-    refuse_results(bench, &message, ERR_NO_SPACE);
-    message_release(&message);
-    coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS);
-    assert_true(clock_monotonic_ms() - begin_ms >= 900); /* not at once again: the disk needs time */
-    coordinator_acknowledge(&bench->coordinator, &message);
-    message_release(&message);
-    wait_for_outbox(bench, 0);
-}
-
-/* Content that is refused comes again alone, so that the good one beside it gets through; then the bad one is dropped. */
-static void refused_content_goes_alone(void **state) {
-    struct bench *bench = *state;
-    struct message message;
-    struct digest bad = double_key(&bench->model, 1, 2);
-    bool bad_alone = false, good = false;
-    start_agent(bench);
-    coordinator_welcome(&bench->coordinator);
-    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 2, 2);
-    while (!bad_alone || !good) {
-        coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS);
-        bool holds_bad = false;
-        for (size_t i = 0; i < message.results.count; i++)
-            holds_bad |= digest_equal(&message.results.items[i].key, &bad);
-        bad_alone |= holds_bad && message.results.count == 1;
-        good |= !holds_bad;
-        if (holds_bad)
-            refuse_results(bench, &message, ERR_CORRUPT);
-        else
-            coordinator_acknowledge(&bench->coordinator, &message);
-        message_release(&message);
-    }
-    wait_for_outbox(bench, 0);
-}
-
-static void draining_delivers_then_goes(void **state) {
-    struct bench *bench = *state;
-    struct message message;
-    bench->options.batch = 1;
-    atomic_store(&bench->painter.step_ms, 50);
-    start_agent(bench);
-    coordinator_welcome(&bench->coordinator);
-    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 50, 4);
-    coordinator_expect(&message, &bench->coordinator, MESSAGE_RESULTS); /* 49 to go */
-    agent_stop(bench->agent);
-    coordinator_acknowledge(&bench->coordinator, &message);
-    message_release(&message);
-    for (bool over = false; !over; message_release(&message)) {
-        if (!coordinator_hear(&message, &bench->coordinator, 20000))
-            fail_msg("silence");
-        assert_int_not_equal(message.type, MESSAGE_LEASE_REQUEST);
-        if (message.type == MESSAGE_RESULTS)
-            coordinator_acknowledge(&bench->coordinator, &message);
-        over = message.type == MESSAGE_GOODBYE;
-    }
+    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 1, 1);
     join_agent(bench);
-    assert_int_equal(bench->result, ERR_OK);
-    assert_true(atomic_load(&bench->painter.jobs) < 50); /* what had not begun was given back */
-    assert_int_equal(place_count(bench->outbox), 0);
+    assert_int_equal(bench->result, ERR_STALE);
+    assert_non_null(strstr(bench->error.message, "lease 5: no progress"));
 }
 
-static void draining_without_a_coordinator_does_not_wait(void **state) {
+/* Steps are slow, but each comes within the time allowed; a lease that waits its turn does not count. */
+static void slow_is_not_hung(void **state) {
     struct bench *bench = *state;
-    coordinator_close(&bench->coordinator);
+    bench->options.hang_ms = 2000;
+    atomic_store(&bench->painter.step_ms, 150);
     start_agent(bench);
-    clock_sleep_ms(50);
-    stop_agent(bench); /* returns: it does not wait for somebody to say goodbye to */
-    assert_int_equal(bench->result, ERR_OK);
+    coordinator_welcome(&bench->coordinator);
+    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 1, 16);
+    coordinator_assign(&bench->coordinator, 6, &bench->model, 9, 1, 1);
+    take_results(bench, 5, 1, true);
+    take_results(bench, 6, 1, true);
+}
+
+/* What it works on survives a coordinator that has forgotten it. */
+static void holds_its_lease_over_a_restart(void **state) {
+    struct bench *bench = *state;
+    struct message message;
+    struct digest key = double_key(&bench->model, 2, 120);
+    atomic_store(&bench->painter.step_ms, 30);
+    start_agent(bench);
+    coordinator_welcome(&bench->coordinator);
+    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 3, 120);
+    for (bool begun = false; !begun; message_release(&message)) {
+        coordinator_expect(&message, &bench->coordinator, MESSAGE_PROGRESS);
+        begun = message.progress.count > 0;
+    }
+    coordinator_close(&bench->coordinator);
+    coordinator_open(&bench->coordinator, bench->address);
+    coordinator_welcome(&bench->coordinator);
+    coordinator_expect(&message, &bench->coordinator, MESSAGE_HOLD);
+    assert_int_equal(message.assign.lease, 5);
+    assert_int_equal(message.assign.epoch, 1);
+    assert_int_equal(message.assign.count, 3);
+    assert_memory_equal(&message.assign.jobs[1].key, &key, sizeof key);
+    message_release(&message);
+    take_results(bench, 5, 3, true);
+    assert_int_equal(atomic_load(&bench->painter.jobs), 3);
 }
 
 static void two_workers_do_not_share_a_cache(void **state) {
@@ -572,18 +367,13 @@ static void two_workers_do_not_share_a_cache(void **state) {
     assert_non_null(strstr(error.message, bench->cache));
 }
 
-#define AGENT_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         AGENT_TEST(says_who_it_is),
         AGENT_TEST(renders_and_delivers),
         AGENT_TEST(reports_steps_while_it_renders),
         AGENT_TEST(asks_for_the_next_in_time),
-        AGENT_TEST(delivers_again_after_a_new_connection),
         AGENT_TEST(says_hello_again_to_one_that_forgot),
-        AGENT_TEST(renders_on_while_nobody_is_there),
-        AGENT_TEST(delivers_what_an_earlier_life_left),
         AGENT_TEST(revoke_stops_within_a_step),
         AGENT_TEST(one_bad_job_fails_alone),
         AGENT_TEST(halves_the_batch_when_memory_runs_out),
@@ -593,10 +383,9 @@ int main(void) {
         AGENT_TEST(revoke_ends_a_fetch),
         AGENT_TEST(comes_back_when_its_name_is_taken),
         AGENT_TEST(ends_where_another_protocol_is_spoken),
-        AGENT_TEST(results_wait_for_a_full_disk),
-        AGENT_TEST(refused_content_goes_alone),
-        AGENT_TEST(draining_delivers_then_goes),
-        AGENT_TEST(draining_without_a_coordinator_does_not_wait),
+        AGENT_TEST(a_hung_render_ends_the_agent),
+        AGENT_TEST(slow_is_not_hung),
+        AGENT_TEST(holds_its_lease_over_a_restart),
         AGENT_TEST(two_workers_do_not_share_a_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,7 +72,7 @@ static void delivers_by_lease_until_acknowledged(void **state) {
     assert_int_equal(place_count(place), 1);
     assert_int_equal(outbox_unacknowledged(outbox), 1000);
     assert_false(outbox_holds_lease(outbox, 1));
-    outbox_resend(outbox);
+    outbox_resend(outbox, false);
     outbox_next(&results, outbox, 1 << 20);
     assert_int_equal(results.count, 1);
     outbox_results_release(&results);
@@ -93,7 +93,7 @@ static void holds_to_its_credit(void **state) {
     outbox_next(&results, outbox, 500); /* what is left of the credit: nothing fits */
     assert_int_equal(results.count, 0);
     outbox_results_release(&results);
-    outbox_resend(outbox);
+    outbox_resend(outbox, false);
     outbox_next(&results, outbox, 500); /* larger than all credit: it goes, but alone */
     assert_int_equal(results.count, 1);
     outbox_results_release(&results);
@@ -145,6 +145,42 @@ static void adopts_into_a_new_lease(void **state) {
     place_remove(place);
 }
 
+/* Of an earlier life, or of a lost lease: offered, and carried only where it is wanted. */
+static void offers_what_may_be_there(void **state) {
+    char *place = place_create();
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    struct digest keys[] = { key_of(1), key_of(2) }, offered[OUTBOX_OFFER];
+    (void)state;
+    put(outbox, 1, 1, 100);
+    put(outbox, 1, 2, 100);
+    put(outbox, 7, 3, 100);
+    assert_int_equal(outbox_next_offer(offered, outbox), 0); /* fresh ones go straight */
+    outbox_lose_lease(outbox, 1);
+    assert_int_equal(outbox_next_offer(offered, outbox), 2);
+    assert_memory_equal(offered, keys, sizeof keys);
+    assert_true(outbox_has_offered(outbox));
+    assert_int_equal(outbox_next_offer(offered, outbox), 0);
+    outbox_offer_again(outbox, offered, 2); /* it could not be sent */
+    assert_int_equal(outbox_next_offer(offered, outbox), 2);
+    outbox_wanted(outbox, keys, 1);
+    outbox_forget(outbox, keys + 1, 1);
+    assert_false(outbox_has_offered(outbox));
+    outbox_next(&results, outbox, 1 << 20); /* of one lease at a time */
+    assert_int_equal(results.count, 1);
+    assert_int_equal(results.lease, 7);
+    outbox_results_release(&results);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 1);
+    assert_memory_equal(&results.items[0].key, &keys[0], sizeof keys[0]);
+    outbox_results_release(&results);
+    outbox_resend(outbox, true);
+    assert_int_equal(outbox_unacknowledged(outbox), 0);
+    assert_int_equal(outbox_next_offer(offered, outbox), 2);
+    outbox_close(outbox);
+    place_remove(place);
+}
+
 /* The first file of the folder. */
 static char *some_file(const char *folder) {
     char *found = NULL;
@@ -163,6 +199,9 @@ static void drops_what_is_torn(void **state) {
     (void)state;
     put(outbox, 1, 1, 5000);
     path = some_file(place);
+    outbox_close(outbox);
+    outbox = open_outbox(place); /* on disk alone now */
+    outbox_resend(outbox, false);
     assert_int_equal(truncate(path, 4096), 0);
     outbox_next(&results, outbox, 1 << 20); /* torn while we hold it: noticed on the way out */
     assert_int_equal(results.count, 0);
@@ -183,6 +222,7 @@ static void drops_what_is_torn(void **state) {
     outbox = open_outbox(place);
     assert_int_equal(outbox_count(outbox), 1);
     assert_int_equal(place_count(place), 1);
+    outbox_resend(outbox, false);
     outbox_next(&results, outbox, 1 << 20);
     assert_int_equal(results.count, 1);
     assert_int_equal(results.lease, 0); /* from an earlier life */
@@ -234,6 +274,7 @@ int main(void) {
         cmocka_unit_test(holds_to_its_credit),
         cmocka_unit_test(refused_ones_go_alone_then_go),
         cmocka_unit_test(adopts_into_a_new_lease),
+        cmocka_unit_test(offers_what_may_be_there),
         cmocka_unit_test(drops_what_is_torn),
         cmocka_unit_test(survives_kill_9),
     };
