@@ -9,7 +9,8 @@
 #include "base/log.h"
 #include "coordinator/farm.h"
 
-enum { RESULTS_MOST = LEDGER_GROUP, PLACES_MOST = 1 << 16, LOSSES_MOST = 4096, RETRY_MS = 1000 };
+/* Beyond GROUP_BYTES a group only grows in memory: two syncs cost less than its writing, and the next one could be checked. */
+enum { RESULTS_MOST = LEDGER_GROUP, GROUP_BYTES = 16 << 20, PLACES_MOST = 1 << 16, LOSSES_MOST = 4096, RETRY_MS = 1000 };
 
 /* A place that this commit makes done or failed. */
 struct settled {
@@ -92,9 +93,12 @@ static void take_deliveries(struct commit *commit) {
     struct gather *gather = &commit->farm->gather;
     struct delivery **last = &commit->deliveries;
     size_t taken = 0;
-    while (gather->first && (taken == 0 || taken + gather->first->results.count <= RESULTS_MOST)) {
+    uint64_t bytes = 0;
+    while (gather->first && (taken == 0 || (taken + gather->first->results.count <= RESULTS_MOST && bytes < GROUP_BYTES))) {
         *last = gather->first;
         taken += gather->first->results.count;
+        for (size_t i = 0; i < gather->first->results.count; i++)
+            bytes += gather->first->results.items[i].png_size;
         gather->first = gather->first->next;
         (*last)->next = NULL;
         last = &(*last)->next;

@@ -4,10 +4,11 @@
  * What our workers write (8 bits RGB, not interlaced, IDAT chunks in a row) is inflated and unfiltered here, straight into the
  * hash. Everything else, damaged pixels too, is png_decode's: it reads more and finds the words.
  */
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
+#include "base/bytes.h"
 #include "picture/png_chunk.h"
 
 enum { IDATS_LIMIT = 64, RGB = 3, COLOUR_RGB = 2 };
@@ -72,16 +73,24 @@ static enum err walk_chunks(struct walk *walk, const void *data, size_t size, co
 }
 
 /* All of the stream, and nothing but `size` bytes from it. */
+static bool inflate_bytes(uint8_t *out, size_t size, const uint8_t *stream, size_t stream_size) {
+    struct libdeflate_decompressor *inflater = libdeflate_alloc_decompressor();
+    size_t taken = 0;
+    bool whole = inflater &&
+                 libdeflate_zlib_decompress_ex(inflater, stream, stream_size, out, size, &taken, NULL) == LIBDEFLATE_SUCCESS &&
+                 taken == stream_size;
+    libdeflate_free_decompressor(inflater);
+    return whole;
+}
+
 static bool inflate_all(uint8_t *out, size_t size, const struct walk *walk) {
-    z_stream stream = { .next_out = out, .avail_out = (uInt)size };
-    int status = inflateInit(&stream);
-    for (size_t i = 0; i < walk->idat_count && status == Z_OK; i++) {
-        stream.next_in = (Bytef *)(uintptr_t)walk->idats[i].data;
-        stream.avail_in = walk->idats[i].size;
-        status = inflate(&stream, i + 1 == walk->idat_count ? Z_FINISH : Z_NO_FLUSH);
-    }
-    bool whole = status == Z_STREAM_END && stream.avail_out == 0 && stream.avail_in == 0;
-    inflateEnd(&stream);
+    struct bytes stream = BYTES_INIT;
+    if (walk->idat_count == 1)
+        return inflate_bytes(out, size, walk->idats[0].data, walk->idats[0].size);
+    for (size_t i = 0; i < walk->idat_count; i++)
+        bytes_add(&stream, walk->idats[i].data, walk->idats[i].size);
+    bool whole = inflate_bytes(out, size, stream.data, stream.size);
+    bytes_release(&stream);
     return whole;
 }
 

@@ -1,12 +1,12 @@
 /*
  * png_read.c - PNG bytes to pixels, by libpng, with our limits before it takes memory.
  */
+#include <libdeflate.h>
 #include <png.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "picture/png_chunk.h"
 
@@ -40,7 +40,7 @@ enum err png_chunk_next(struct png_chunk *chunk, size_t *offset, const uint8_t *
     for (int i = 4; i < 8; i++)
         if (!((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'z'))
             return error_set(error, ERR_CORRUPT, "PNG: the type of the chunk at byte %zu has the byte 0x%02x", *offset, p[i]);
-    uint32_t want = u32_at(p + 8 + length), have = (uint32_t)crc32(0, p + 4, length + 4);
+    uint32_t want = u32_at(p + 8 + length), have = libdeflate_crc32(0, p + 4, length + 4);
     if (want != have)
         return error_set(error, ERR_CORRUPT, "PNG: chunk %.4s at byte %zu: want the CRC %08x, its bytes have %08x",
                          (const char *)p + 4, *offset, want, have);

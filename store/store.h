@@ -28,7 +28,7 @@ MUST_USE enum err store_open_reader(struct store **store, const char *where, str
 void store_close(struct store *store);
 
 struct store_item {
-    struct digest digest; /* must be the SHA-256 of data: checked, ERR_CORRUPT names both */
+    struct digest digest; /* SHA-256 of data, which the caller has computed: it is not computed again */
     const void *data;
     size_t size;
 };

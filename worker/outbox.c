@@ -25,7 +25,7 @@ struct item {
     uint64_t lease; /* 0: from an earlier life */
     uint32_t epoch;
     size_t size;
-    uint8_t *png; /* [size] owned; NULL: on disk alone */
+    uint8_t *png; /* [size] owned; NULL: on disk alone, and read when it is delivered */
     enum item_state state;
     bool alone;   /* a message with it among others was refused */
     struct item *next, *previous; /* of its state's list */
@@ -283,14 +283,8 @@ static enum err write_item(const char *path, const struct bytes *png, struct err
     return error_errno(error, "%s", path);
 }
 
-static uint8_t *copy_bytes(const struct bytes *png) {
-    uint8_t *copy = memory_get(png->size);
-    memcpy(copy, png->data, png->size);
-    return copy;
-}
-
 enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
-                    const struct rendered *rendered, struct error *error) {
+                    struct rendered *rendered, struct error *error) {
     if (rendered->png.size == 0 || rendered->png.size > LIMIT_PICTURE)
         return error_set(error, ERR_LIMIT, "a picture of %zu bytes: want 1..%d", rendered->png.size, LIMIT_PICTURE);
     struct item item = {
@@ -310,7 +304,7 @@ enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const
         return err;
     pthread_mutex_lock(&outbox->mutex);
     if (!find_item(outbox, key)) {
-        item.png = outbox->memory + item.size <= OUTBOX_MEMORY ? copy_bytes(&rendered->png) : NULL;
+        item.png = outbox->memory + item.size <= OUTBOX_MEMORY ? bytes_take(&rendered->png).data : NULL;
         add_item(outbox, &item);
     }
     pthread_mutex_unlock(&outbox->mutex);
@@ -409,27 +403,22 @@ void outbox_offer_again(struct outbox *outbox, const struct digest *keys, size_t
     move_offered(outbox, keys, count, TO_OFFER);
 }
 
-/* Load one item into the message. A file that was damaged since is dropped: its job's lease will run out. */
-static bool load_item(struct result_item *result, const struct outbox *outbox, const struct item *item) {
+/* False: its file was damaged since, and is dropped: its job's lease will run out. */
+static bool load_item(struct outbox *outbox, struct item *item) {
     struct bytes png = BYTES_INIT;
-    *result = (struct result_item){ .key = item->key, .picture = item->picture, .pixels = item->pixels,
-                                    .render_ms = item->render_ms, .png_size = item->size };
-    if (item->png) {
-        bytes_add(&png, item->png, item->size);
+    struct error error;
+    if (item->png)
+        return true;
+    char *path = item_path(outbox, item);
+    if (read_item(&png, item, path, &error) == ERR_OK) {
+        item->png = bytes_take(&png).data;
+        outbox->memory += item->size;
     } else {
-        char *path = item_path(outbox, item);
-        struct error error;
-        bool loaded = read_item(&png, item, path, &error) == ERR_OK;
-        if (!loaded)
-            drop_file(path, error.message);
-        free(path);
-        if (!loaded) {
-            bytes_release(&png);
-            return false;
-        }
+        drop_file(path, error.message);
     }
-    result->png = bytes_take(&png).data;
-    return true;
+    free(path);
+    bytes_release(&png);
+    return item->png != NULL;
 }
 
 void outbox_next(struct message_results *results, struct outbox *outbox, uint64_t bytes) {
@@ -444,10 +433,12 @@ void outbox_next(struct message_results *results, struct outbox *outbox, uint64_
             continue;
         if (!fits)
             break;
-        if (!load_item(&results->items[results->count], outbox, item)) {
+        if (!load_item(outbox, item)) {
             remove_item(outbox, item);
             continue;
         }
+        results->items[results->count] = (struct result_item){ .key = item->key, .picture = item->picture, .pixels = item->pixels,
+                                                               .render_ms = item->render_ms, .png = item->png, .png_size = item->size };
         set_state(outbox, item, DELIVERED);
         results->lease = item->lease;
         results->epoch = item->epoch;
@@ -460,8 +451,6 @@ void outbox_next(struct message_results *results, struct outbox *outbox, uint64_
 }
 
 void outbox_results_release(struct message_results *results) {
-    for (size_t i = 0; i < results->count; i++)
-        free(results->items[i].png);
     free(results->items);
     *results = (struct message_results){ .items = NULL };
 }

@@ -25,8 +25,9 @@ struct outbox;
 MUST_USE enum err outbox_open(struct outbox **outbox, const char *folder, struct error *error);
 void outbox_close(struct outbox *outbox); /* files stay */
 
+/* Takes the picture's bytes. */
 MUST_USE enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
-                             const struct rendered *rendered, struct error *error);
+                             struct rendered *rendered, struct error *error);
 /* Is this job's picture waiting here? It is then delivered (again), straight, under this lease. */
 bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key);
 bool outbox_holds_lease(struct outbox *outbox, uint64_t lease);
@@ -45,7 +46,8 @@ bool outbox_has_offered(struct outbox *outbox); /* and has had no answer for som
 void outbox_wanted(struct outbox *outbox, const struct digest *keys, size_t count); /* these are delivered now */
 
 /* The next pictures to deliver: of one lease, together at most `bytes` (but always one where nothing is unacknowledged);
- * count 0: none now. They count as delivered from then on. The caller releases with outbox_results_release. */
+ * count 0: none now. They count as delivered from then on. The bytes stay the outbox's, until they are forgotten; the caller
+ * releases the rest with outbox_results_release. */
 void outbox_next(struct message_results *results, struct outbox *outbox, uint64_t bytes);
 void outbox_results_release(struct message_results *results);
 
