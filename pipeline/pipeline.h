@@ -57,6 +57,7 @@ struct render_job {
     uint32_t width, height; /* * */
     uint32_t steps;         /* * */
     double cfg;             /* guided (cfg > 1) or not: * */
+    double cfg_rescale;     /* 0..1: how far guidance is rescaled to the deviation of what the prompt says (Lin 2023) */
     const char *sampler;    /* * */
     const char *schedule;   /* * */
     uint32_t clip_skip;     /* A1111's: 1 is the last layer */

@@ -65,6 +65,8 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
                             model->text.config.layers, job->clip_skip);
         } else if (!isfinite(job->cfg)) {
             err = error_set(error, ERR_INVALID, "cfg: want a finite number, job has %g", job->cfg);
+        } else if (!(job->cfg_rescale >= 0.0 && job->cfg_rescale <= 1.0)) {
+            err = error_set(error, ERR_INVALID, "cfg_rescale: want 0..1, job has %g", job->cfg_rescale);
         }
     }
     return err;
@@ -260,6 +262,7 @@ static enum err read_prompts(struct renderer *renderer, struct batch *batch, str
         const struct render_job *job = &batch->jobs[i];
         struct denoise_job *work = &batch->work[i];
         work->guidance = job->cfg;
+        work->rescale = job->cfg_rescale;
         noise_init(&work->noise, job->seed);
         enum err err = conditions_find(&work->prompt, &renderer->conditions, job->prompt, job->clip_skip, error);
         if (err == ERR_OK && negatives) {

@@ -104,11 +104,16 @@ void backend_wait(struct backend *backend);    /* until all enqueued work is don
 /* ---- the step table --------------------------------------------------------------------------------------------- */
 
 /*
- * One evaluation of the U-Net and the linear update behind it, computed in double, stored as f32, a row a step:
+ * One evaluation of the U-Net and the update behind it, computed in double, stored as f32, a row a step:
  *     input   = input_scale * x                     what the U-Net sees
  *     e       = u + cfg * (c - u)                   guidance (Ho & Salimans 2022); e = c where unguided
- *     history'= history_x * x + history_model * e + history_keep * history
- *     x'      = x_scale * x + model * e + history * (history as it was) + noise * noise[step]
+ *     e       = e * (1 + rescale * (|c| / |e| - 1)) guided and rescale not 0 (Lin 2023): |.| is the deviation of an image's
+ *                                                   values from their mean, the root of the sum of squares
+ *     z       = limited(belief_x * x + belief_model * e)    where limit is not 0, else 0
+ *     history'= history_x * x + history_model * e + history_belief * z + history_keep * history
+ *     x'      = x_scale * x + model * e + belief * z + history * (history as it was) + noise * noise[step]
+ * limited: to -limit..limit. Where quantile is not 0 (dynamic thresholding, Saharia 2022) instead to -s..s and then divided by
+ * s, which is that quantile of the |z| of the image (between two values by straight line), at least 1, at most limit.
  * Every sampler of this version is such a row (docs/PIPELINE.md derives each).
  */
 struct step_row {
@@ -116,7 +121,9 @@ struct step_row {
     float input_scale;
     float x_scale, model, history, noise;
     float history_x, history_model, history_keep;
-    float unused[7]; /* rows are 64 bytes */
+    float belief_x, belief_model, belief, history_belief;
+    float limit, quantile;
+    float unused; /* rows are 64 bytes */
 };
 
 /* ---- ops: each appends to the program and returns its output ------------------------------------------------------ */
@@ -176,9 +183,10 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
                               uint32_t copies);
 
 /* Guidance and the sampler's update, in place; then the counter goes up by one. prediction [b or 2b,h,w,4];
- * cfg [b,1,1,1]; history [b,h,w,4] or TENSOR_NONE; noise [steps*b,h,w,4] (step s, image i at row s*b+i) or TENSOR_NONE. */
-void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor cfg, struct tensor history,
-               struct tensor noise, struct tensor table, struct tensor counter);
+ * guidance [b,1,1,2]: cfg and rescale; history [b,h,w,4] or TENSOR_NONE; noise [steps*b,h,w,4] (step s, image i at row
+ * s*b+i) or TENSOR_NONE. */
+void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor guidance,
+               struct tensor history, struct tensor noise, struct tensor table, struct tensor counter);
 
 /* image [n,h,w,3] in -1..1 -> pixels u8 [n,h,w,3] = round_half_even(255 * clamp(x/2 + 1/2, 0, 1)), unit f32 [n,h,w,3]
  * in 0..1 before rounding (or TENSOR_NONE), and bad i32 [n,1,1,1]: how many values of the image are NaN or Inf. */

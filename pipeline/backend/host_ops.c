@@ -88,38 +88,134 @@ static void latent_input(const struct program *program, const struct op *op) {
     }
 }
 
+/* ---- the sampler's update ------------------------------------------------------------------------------------------ */
+
+/* One image of an update. */
+struct image {
+    const struct step_row *row;
+    size_t count;                    /* values */
+    float *x;
+    float *history;                  /* or NULL */
+    const float *noise;              /* or NULL */
+    const float *model, *prompted;   /* what it says; guided: without and with the prompt, else prompted is NULL */
+    double cfg, factor;              /* of guidance, and of its rescaling */
+};
+
+static double guided(const struct image *image, size_t i) {
+    double e = image->model[i];
+    if (image->prompted == NULL) {
+        return e;
+    }
+    return image->factor * (e + image->cfg * ((double)image->prompted[i] - e));
+}
+
+static double prompted(const struct image *image, size_t i) {
+    return image->prompted[i];
+}
+
+/* Root of the sum of squares about the mean. */
+static double deviation(const struct image *image, double (*value)(const struct image *image, size_t i)) {
+    double mean = 0.0, squares = 0.0;
+    for (size_t i = 0; i < image->count; i++) {
+        mean += value(image, i);
+    }
+    mean /= (double)image->count;
+    for (size_t i = 0; i < image->count; i++) {
+        double off = value(image, i) - mean;
+        squares += off * off;
+    }
+    return sqrt(squares);
+}
+
+static double rescaling(const struct image *image, double rescale) {
+    return rescale == 0.0 ? 1.0 : 1.0 + rescale * (deviation(image, prompted) / deviation(image, guided) - 1.0);
+}
+
+static double believed(const struct image *image, size_t i) {
+    return image->row->belief_x * (double)image->x[i] + image->row->belief_model * guided(image, i);
+}
+
+/* The k-th smallest |z| of the image (from 0), bit by bit from the highest: the largest number that at most k are below. */
+static double kth_magnitude(const struct image *image, size_t k) {
+    uint32_t found = 0;
+    for (uint32_t bit = 1u << 30; bit != 0; bit >>= 1) {
+        size_t below = 0;
+        for (size_t i = 0; i < image->count; i++) {
+            float magnitude = fabsf((float)believed(image, i));
+            uint32_t bits;
+            memcpy(&bits, &magnitude, sizeof bits);
+            below += bits < (found | bit);
+        }
+        found |= below <= k ? bit : 0;
+    }
+    float magnitude;
+    memcpy(&magnitude, &found, sizeof magnitude);
+    return magnitude;
+}
+
+static double threshold(const struct image *image) {
+    double place = image->row->quantile * (double)(image->count - 1), whole = floor(place);
+    double low = kth_magnitude(image, (size_t)whole);
+    double high = place > whole ? kth_magnitude(image, (size_t)whole + 1) : low;
+    double quantile = low + (place - whole) * (high - low);
+    return fmin(fmax(quantile, 1.0), image->row->limit);
+}
+
+static void update_image(const struct image *image) {
+    const struct step_row *row = image->row;
+    double limit = row->limit, scale = 1.0;
+    if (row->quantile != 0.0f) {
+        limit = scale = threshold(image);
+    }
+    for (size_t i = 0; i < image->count; i++) {
+        double e = guided(image, i), now = image->x[i], before = image->history == NULL ? 0.0 : image->history[i];
+        double z = row->limit == 0.0f ? 0.0 : believed(image, i);
+        z = (z < -limit ? -limit : z > limit ? limit : z) / scale;
+        double next = row->x_scale * now + row->model * e + row->belief * z;
+        if (image->history != NULL) {
+            next += row->history * before;
+            image->history[i] = (float)(row->history_x * now + row->history_model * e + row->history_belief * z +
+                                        row->history_keep * before);
+        }
+        if (image->noise != NULL) {
+            next += row->noise * (double)image->noise[i];
+        }
+        image->x[i] = (float)next;
+    }
+}
+
 static void update(const struct program *program, const struct op *op) {
     struct tensor latent = op->out[0];
     int32_t *counter = program_data(program, op->out[2]);
-    const struct step_row *row = step_row(program, op->in[3], *counter);
-    size_t count = tensor_elements(latent), image = count / latent.n; /* elements in all and an image */
+    size_t all = tensor_elements(latent), count = all / latent.n;
     float *x = program_data(program, latent);
     const float *model = program_data(program, op->in[0]);
-    const float *cfg = tensor_exists(op->in[1]) ? program_data(program, op->in[1]) : NULL;
+    const float *guidance = tensor_exists(op->in[1]) ? program_data(program, op->in[1]) : NULL;
     float *history = tensor_exists(op->out[1]) ? program_data(program, op->out[1]) : NULL;
     const float *noise = NULL;
     if (tensor_exists(op->in[2])) {
         assert(((uint32_t)*counter + 1) * latent.n <= op->in[2].n);
-        noise = (const float *)program_data(program, op->in[2]) + (size_t)*counter * count;
+        noise = (const float *)program_data(program, op->in[2]) + (size_t)*counter * all;
     }
-    for (size_t i = 0; i < count; i++) {
-        double e = model[i];
-        if (cfg != NULL) { /* unconditioned first */
-            e += (double)cfg[i / image] * ((double)model[count + i] - e);
-        }
-        double now = x[i], before = history == NULL ? 0.0 : history[i];
-        double next = row->x_scale * now + row->model * e;
-        if (history != NULL) {
-            next += row->history * before;
-            history[i] = (float)(row->history_x * now + row->history_model * e + row->history_keep * before);
-        }
-        if (noise != NULL) {
-            next += row->noise * (double)noise[i];
-        }
-        x[i] = (float)next;
+    for (size_t n = 0; n < latent.n; n++) {
+        struct image image = {
+            .row = step_row(program, op->in[3], *counter),
+            .count = count,
+            .x = x + n * count,
+            .history = history == NULL ? NULL : history + n * count,
+            .noise = noise == NULL ? NULL : noise + n * count,
+            .model = model + n * count,
+            .prompted = guidance == NULL ? NULL : model + all + n * count,
+            .cfg = guidance == NULL ? 1.0 : guidance[2 * n],
+            .factor = 1.0,
+        };
+        image.factor = guidance == NULL ? 1.0 : rescaling(&image, guidance[2 * n + 1]);
+        update_image(&image);
     }
     (*counter)++;
 }
+
+/* ---- pixels -------------------------------------------------------------------------------------------------------- */
 
 static void pixels(const struct program *program, const struct op *op) {
     struct tensor image = op->in[0];

@@ -25,7 +25,7 @@ enum op_kind {
     OP_SCALE,        /* in: x */
     OP_TIMESTEP,     /* in: table, counter */
     OP_LATENT_INPUT, /* in: latent, table, counter */
-    OP_UPDATE,       /* in: prediction, cfg, noise, table; out, in place: latent, history, counter */
+    OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter */
     OP_PIXELS,       /* in: image; out: pixels, unit, bad */
     OP_COPY,         /* in: x */
     OP_KINDS

@@ -329,7 +329,7 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
     return op.out[0];
 }
 
-void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor cfg,
+void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor guidance,
                struct tensor history, struct tensor noise, struct tensor table, struct tensor counter) {
     check_whole(p, latent);
     check_whole(p, prediction);
@@ -337,8 +337,8 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
     assert(prediction.n == latent.n || prediction.n == 2 * latent.n);
     assert(prediction.h == latent.h && prediction.w == latent.w && prediction.c == latent.c);
     if (prediction.n == 2 * latent.n) {
-        check_whole(p, cfg);
-        assert(tensor_rows(cfg) == latent.n && cfg.c == 1);
+        check_whole(p, guidance);
+        assert(tensor_rows(guidance) == latent.n && guidance.c == 2);
     }
     check_residual(p, history, latent);
     if (tensor_exists(noise)) {
@@ -347,7 +347,7 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
     }
     struct op op = op_make(OP_UPDATE);
     op.in[0] = prediction;
-    op.in[1] = prediction.n == latent.n ? TENSOR_NONE : cfg;
+    op.in[1] = prediction.n == latent.n ? TENSOR_NONE : guidance;
     op.in[2] = noise;
     op.in[3] = table;
     op.out[0] = latent;

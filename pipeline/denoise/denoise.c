@@ -21,7 +21,7 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor noise = d->fresh ? program_bind(p, d->noise, 0, DENOISE_WINDOW * n, h, w, c) : TENSOR_NONE;
     struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
     struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
-    struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 1);
+    struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 2);
     struct tensor slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1);
 
     /* look at the noise ... */
@@ -80,11 +80,12 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     uint32_t copies = d->guided ? 2 : 1;
     float *latents = memory_get_array(d->count * size, sizeof *latents);
     float *plain = trace == NULL ? NULL : memory_get_array(size, sizeof *plain);
-    float *guidance = memory_get_array(d->count, sizeof *guidance);
+    float *guidance = memory_get_array(2 * d->count, sizeof *guidance);
     int32_t *slots = memory_get_array(copies * d->count, sizeof *slots);
     for (uint32_t i = 0; i < d->count; i++) {
         draw_latents(latents + i * size, plain, &jobs[i].noise, d, plan->initial_scale);
-        guidance[i] = (float)jobs[i].guidance;
+        guidance[2 * i] = (float)jobs[i].guidance;
+        guidance[2 * i + 1] = (float)jobs[i].rescale;
         slots[(copies - 1) * d->count + i] = (int32_t)jobs[i].prompt;
         if (d->guided) {
             slots[i] = (int32_t)jobs[i].negative;
@@ -142,7 +143,7 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                           .channels = unet->config.in_channels, .guided = shape->guided, .fresh = shape->fresh };
     size_t latents = sizeof(float) * count * height * width * d.channels;
     size_t sizes[DENOISER_BUFFERS] = { latents, latents, d.fresh ? DENOISE_WINDOW * latents : 0,
-                                       DENOISE_WINDOW * sizeof(struct step_row), sizeof(int32_t), count * sizeof(float),
+                                       DENOISE_WINDOW * sizeof(struct step_row), sizeof(int32_t), 2 * count * sizeof(float),
                                        (d.guided ? 2 : 1) * count * sizeof(int32_t) };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);

@@ -29,7 +29,7 @@ struct denoiser {
     struct buffer *noise;    /* [WINDOW*count,h,w,C]: where fresh: noise of ancestral samplers */
     struct buffer *table;    /* [WINDOW] step_row */
     struct buffer *counter;  /* i32: row of the table */
-    struct buffer *guidance; /* [count] f32 */
+    struct buffer *guidance; /* [count,2] f32: cfg and its rescaling */
     struct buffer *slots;    /* [count or 2*count] i32: unconditioned first */
 };
 struct denoiser_shape {
@@ -47,6 +47,7 @@ uint64_t denoiser_bytes(const struct denoiser *denoiser); /* of its buffers */
 struct denoise_job {
     struct noise noise;  /* seeded; also feeds ancestral samplers */
     double guidance;     /* cfg */
+    double rescale;      /* of guidance, 0: none (Lin 2023) */
     uint32_t prompt, negative; /* slots of the cross_memory; negative unused where not guided */
 };
 

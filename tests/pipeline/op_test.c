@@ -49,11 +49,60 @@ static float wave(int seed, int i) {
 
 struct update_case {
     bool guided, history, noise;
+    float rescale;         /* of the first image; the second one's is 0 */
+    float limit, quantile; /* of the believed picture */
 };
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double spread_of(const double *values) {
+    double sum = 0.0, squares = 0.0;
+    for (int i = 0; i < PLACES; i++) {
+        sum += values[i];
+        squares += values[i] * values[i];
+    }
+    return sqrt(squares / PLACES - sum / PLACES * (sum / PLACES));
+}
+
+/* What the model says after guidance, of one image. */
+static void guide(double e[PLACES], const float *uncond, const float *cond, double cfg, double rescale) {
+    double prompted[PLACES];
+    for (int i = 0; i < PLACES; i++) {
+        prompted[i] = cond[i];
+        e[i] = uncond[i] + cfg * ((double)cond[i] - uncond[i]);
+    }
+    double factor = rescale * spread_of(prompted) / spread_of(e) + 1.0 - rescale;
+    for (int i = 0; i < PLACES; i++) {
+        e[i] *= factor;
+    }
+}
+
+/* The believed picture of one image, limited or thresholded. */
+static void believe(double z[PLACES], const double *x, const double *e, const struct step_row *row) {
+    double sorted[PLACES], limit = row->limit, scale = 1.0;
+    for (int i = 0; i < PLACES; i++) {
+        z[i] = row->belief_x * x[i] + row->belief_model * e[i];
+        sorted[i] = fabs(z[i]);
+    }
+    if (row->quantile != 0.0f) {
+        qsort(sorted, PLACES, sizeof *sorted, compare_doubles);
+        double place = row->quantile * (PLACES - 1.0);
+        int low = (int)place, high = low + 1 < PLACES ? low + 1 : low;
+        scale = sorted[low] + (place - low) * (sorted[high] - sorted[low]);
+        limit = scale = fmin(fmax(scale, 1.0), limit);
+    }
+    for (int i = 0; i < PLACES; i++) {
+        z[i] = row->limit == 0.0f ? 0.0 : fmin(fmax(z[i], -limit), limit) / scale;
+    }
+}
 
 /* Three steps of one program: the counter walks down the table, latent and history carry over. */
 static void check_update(struct backend *backend, struct update_case c) {
-    float latent[ALL], prediction[2 * ALL], history[ALL], noise[STEPS * ALL], cfg[BATCH] = { 7.5f, 1.5f };
+    float latent[ALL], prediction[2 * ALL], history[ALL], noise[STEPS * ALL];
+    float guidance[BATCH][2] = { { 7.5f, c.rescale }, { 1.5f, 0.0f } };
     struct step_row rows[STEPS];
     double x[ALL], h[ALL];
     for (int i = 0; i < ALL; i++) {
@@ -68,17 +117,19 @@ static void check_update(struct backend *backend, struct update_case c) {
     }
     for (int s = 0; s < STEPS; s++) {
         rows[s] = (struct step_row){ .x_scale = 0.9f + (float)s, .model = -0.2f, .history = 0.3f, .noise = 0.7f,
-                                     .history_x = 0.11f, .history_model = 1.2f, .history_keep = 0.5f };
+                                     .history_x = 0.11f, .history_model = 1.2f, .history_keep = 0.5f, .belief_x = 1.3f,
+                                     .belief_model = -0.8f, .belief = 0.6f, .history_belief = -0.4f, .limit = c.limit,
+                                     .quantile = c.quantile };
     }
     int32_t zero = 0, counted = 0;
-    struct buffer *buffers[] = { hold(backend, latent, sizeof latent),   hold(backend, prediction, sizeof prediction),
-                                 hold(backend, history, sizeof history), hold(backend, noise, sizeof noise),
-                                 hold(backend, cfg, sizeof cfg),         hold(backend, rows, sizeof rows),
+    struct buffer *buffers[] = { hold(backend, latent, sizeof latent),     hold(backend, prediction, sizeof prediction),
+                                 hold(backend, history, sizeof history),   hold(backend, noise, sizeof noise),
+                                 hold(backend, guidance, sizeof guidance), hold(backend, rows, sizeof rows),
                                  hold(backend, &zero, sizeof zero) };
     struct program *p = program_create(backend);
     op_update(p, program_bind(p, buffers[0], 0, BATCH, 5, 3, 4),
               program_bind(p, buffers[1], 0, c.guided ? 2 * BATCH : BATCH, 5, 3, 4),
-              c.guided ? program_bind(p, buffers[4], 0, BATCH, 1, 1, 1) : TENSOR_NONE,
+              c.guided ? program_bind(p, buffers[4], 0, BATCH, 1, 1, 2) : TENSOR_NONE,
               c.history ? program_bind(p, buffers[2], 0, BATCH, 5, 3, 4) : TENSOR_NONE,
               c.noise ? program_bind(p, buffers[3], 0, STEPS * BATCH, 5, 3, 4) : TENSOR_NONE,
               program_bind(p, buffers[5], 0, STEPS, 1, 1, 16), program_bind(p, buffers[6], 0, 1, 1, 1, 1));
@@ -91,13 +142,20 @@ static void check_update(struct backend *backend, struct update_case c) {
         buffer_download(buffers[2], 0, history, sizeof history);
         buffer_download(buffers[6], 0, &counted, sizeof counted);
         assert_int_equal(counted, s + 1);
+        double e[PLACES], z[PLACES];
         for (int i = 0; i < ALL; i++) {
-            double uncond = prediction[i], cond = prediction[c.guided ? ALL + i : i];
-            double e = c.guided ? uncond + (double)cfg[i / PLACES] * (cond - uncond) : cond;
-            double next = rows[s].x_scale * x[i] + rows[s].model * e;
+            if (i % PLACES == 0) {
+                const float *image = &prediction[i];
+                guide(e, image, c.guided ? image + ALL : image, c.guided ? guidance[i / PLACES][0] : 1.0,
+                      c.guided ? guidance[i / PLACES][1] : 0.0);
+                believe(z, &x[i], e, &rows[s]);
+            }
+            double now = e[i % PLACES], picture = z[i % PLACES];
+            double next = rows[s].x_scale * x[i] + rows[s].model * now + rows[s].belief * picture;
             next += c.history ? rows[s].history * h[i] : 0.0;
             next += c.noise ? rows[s].noise * (double)noise[s * ALL + i] : 0.0;
-            h[i] = c.history ? rows[s].history_x * x[i] + rows[s].history_model * e + rows[s].history_keep * h[i]
+            h[i] = c.history ? rows[s].history_x * x[i] + rows[s].history_model * now +
+                                   rows[s].history_belief * picture + rows[s].history_keep * h[i]
                              : h[i];
             x[i] = next;
             assert_true(fabs(latent[i] - next) <= 1e-6 * (1.0 + fabs(next)));
@@ -116,7 +174,12 @@ static void update_follows_its_row(void **state) {
     for (int d = 0; d < 2; d++) {
         struct backend *backend = make(devices[d]);
         for (int bits = 0; bits < 8; bits++) {
-            check_update(backend, (struct update_case){ bits & 1, bits & 2, bits & 4 });
+            bool guided = bits & 1, history = bits & 2, noise = bits & 4;
+            check_update(backend, (struct update_case){ guided, history, noise, 0.0f, 0.0f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, 0.7f, 0.0f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, 0.0f, 0.8f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, 1.0f, 1.5f, 0.9f });
+            check_update(backend, (struct update_case){ guided, history, noise, 0.0f, 100.0f, 1.0f });
         }
         backend_destroy(backend);
     }
