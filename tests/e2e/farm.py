@@ -170,6 +170,13 @@ class FarmTest(unittest.TestCase):
         return self.start("odd_worker", "--coordinator", self.address, "--cache", self.path(name), "--name", name, "--models",
                           DEMO, *flags, stderr=self.log_to(name))
 
+    def hold(self):
+        """The file that `--hold` of an odd worker watches: it draws nothing to its end until release()."""
+        return self.write("hold", "")
+
+    def release(self):
+        os.remove(self.path("hold"))
+
     def log_lines(self, name):
         """What a process has logged so far: NAME.log, a JSON object a line; other lines are passed over."""
         lines = []

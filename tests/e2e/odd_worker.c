@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,13 +24,15 @@ static const char help[] =
     "  --bad-all        every job comes out as NaN\n"
     "  --bad-seed N     the jobs of this seed do\n"
     "  --most N         more pictures at once do not fit into memory; 0: not even one\n"
-    "  --stuck-step N   at this step it goes on living and gets no further, until it is told to stop\n";
+    "  --stuck-step N   at this step it goes on living and gets no further, until it is told to stop\n"
+    "  --hold FILE      while there is such a file it gets no further than it is\n";
 
 struct oddness {
     uint32_t step_ms, stuck_step;
     size_t most;
     bool bad_all, has_bad_seed;
     uint64_t bad_seed;
+    const char *hold;
 };
 
 /* ---- the painter ---------------------------------------------------------------------------------------------------- */
@@ -42,13 +45,18 @@ static enum err load(void *context, const struct digest *model, const char *fold
     return ERR_OK;
 }
 
+static bool is_held(const struct oddness *odd) {
+    return odd->hold && access(odd->hold, F_OK) == 0;
+}
+
+/* While it is held it looks often: whoever lets it go waits for it. */
 static bool take_step(const struct oddness *odd, const struct render_watch *watch, uint32_t step, uint32_t steps) {
     bool goes_on;
     do {
-        if (odd->step_ms)
-            clock_sleep_ms(odd->step_ms);
+        if (odd->step_ms || is_held(odd))
+            clock_sleep_ms(odd->step_ms ? odd->step_ms : 5);
         goes_on = watch->progress(watch->context, RENDER_STEP, step, steps);
-    } while (goes_on && step == odd->stuck_step);
+    } while (goes_on && (step == odd->stuck_step || is_held(odd)));
     return goes_on;
 }
 
@@ -114,7 +122,8 @@ static void read_options(struct agent_options *options, struct oddness *odd, int
         { "batch", required_argument, NULL, 'b' },       { "memory", required_argument, NULL, 'y' },
         { "step-ms", required_argument, NULL, 't' },     { "bad-all", no_argument, NULL, 'a' },
         { "bad-seed", required_argument, NULL, 's' },    { "most", required_argument, NULL, 'o' },
-        { "stuck-step", required_argument, NULL, 'u' },  { NULL, 0, NULL, 0 },
+        { "stuck-step", required_argument, NULL, 'u' },  { "hold", required_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
     };
     for (int option; (option = getopt_long(argc, argv, "", table, NULL)) != -1;)
         switch (option) {
@@ -129,6 +138,7 @@ static void read_options(struct agent_options *options, struct oddness *odd, int
         case 's': odd->has_bad_seed = true, odd->bad_seed = number_of(optarg); break;
         case 'o': odd->most = number_of(optarg); break;
         case 'u': odd->stuck_step = (uint32_t)number_of(optarg); break;
+        case 'h': odd->hold = optarg; break;
         default: fputs(help, stderr); exit(2);
         }
     if (!options->coordinator || !options->name || !options->cache || !options->models) {

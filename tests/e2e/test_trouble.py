@@ -29,14 +29,17 @@ class TroubleTest(farm.FarmTest):
         farm.wait_for("its leases to come back", lambda: self.state("sweep")["running"] == 0)
         self.assertEqual(self.rule("stopped"), "absent")
         self.assertEqual(self.rule("sweep"), "no-workers")
-        self.start_odd_worker("other", "--step-ms", 50, "--batch", 2)
-        farm.wait_for("the other one to take over", lambda: (self.worker("other") or {}).get("jobs_done", 0) >= 2)
+        self.hold()
+        self.start_odd_worker("other", "--batch", 2, "--hold", self.path("hold"))
+        farm.wait_for("the other one to take over", lambda: (self.worker("other") or {}).get("leased"))
         os.kill(stopped.pid, signal.SIGCONT)
         before = len([line for line in self.log_lines("stopped") if line["event"] == "draw"])
         farm.wait_for("it to be back", lambda: self.worker("stopped"))
         farm.wait_for("it to draw again",
                       lambda: len([line for line in self.log_lines("stopped") if line["event"] == "draw"]) > before)
+        self.release()
         self.check_done("sweep", 40)
+        self.assertGreaterEqual(self.worker("other")["jobs_done"], 1)
 
     def test_late_results_are_taken(self):
         """The coordinator is away while a worker goes on: what it finishes meanwhile is taken, and drawn once."""

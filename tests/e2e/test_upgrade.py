@@ -42,13 +42,16 @@ class UpgradeTest(farm.FarmTest):
     def test_coordinator_is_replaced(self):
         """SIGTERM, and another one on the same store: workers wait for it and go on; nothing is drawn twice."""
         coordinator = self.start_coordinator()
-        self.start_odd_worker("worker", "--step-ms", 20, "--batch", 2)
+        self.hold()
+        self.start_odd_worker("worker", "--batch", 2, "--hold", self.path("hold"))
         self.submit("sweep", SWEEP.format(last=60))
-        farm.wait_for("work to begin", lambda: self.state("sweep")["done"] > 0)
+        farm.wait_for("work to begin", lambda: (self.worker("worker") or {}).get("leased"))
         coordinator.terminate()
         self.assertEqual(coordinator.wait(60), 0)
         coordinator.stdout.close()
         self.start_coordinator()
+        farm.wait_for("its lease to be adopted", lambda: (self.worker("worker") or {}).get("leased"))
+        self.release()
         state = self.wait_state("sweep")
         self.assertEqual((state["done"], state["rendered"]), (60, 60))
         draws = [int(line["jobs"]) for line in self.log_lines("worker") if line["event"] == "draw"]

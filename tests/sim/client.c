@@ -61,7 +61,7 @@ static void ask_step(struct client *client, const struct script_step *step) {
 }
 
 static void ask_drain(struct client *client) {
-    struct message message = { .type = MESSAGE_DRAIN_WORKER, .drain_worker = { world.workers[to_drain].name, chance(300) } };
+    struct message message = { .type = MESSAGE_DRAIN_WORKER, .drain_worker = { (char *)world.workers[to_drain].name, chance(300) } };
     ask(client, &message, (uint64_t)WHAT_DRAIN << QUESTION_SWEEP_BITS);
 }
 

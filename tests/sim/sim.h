@@ -93,7 +93,8 @@ void plan_trace(const struct plan *plan);
 struct worker_node {
     struct agent *agent;       /* NULL: it does not run */
     struct workshop *workshop; /* of the agent */
-    char name[8], cache[96];
+    const char *name;
+    char cache[96];
     uint32_t pid;
     uint64_t begin_us;         /* NEVER while it runs, or where nobody starts it */
     uint64_t turn_us, least_us;

@@ -357,8 +357,8 @@ static void begin(uint64_t seed, bool tracing) {
     clients_begin();
     for (int i = 0; i < (int)world.plan.worker_count; i++) {
         struct worker_node *node = &world.workers[i];
-        snprintf(node->name, sizeof node->name, "w%d", i + 1);
-        snprintf(node->cache, sizeof node->cache, "%s/w%d", world.folder, i + 1);
+        node->name = node_name(FIRST_WORKER + i);
+        snprintf(node->cache, sizeof node->cache, "%s/%s", world.folder, node->name);
         node->pid = (uint32_t)(1000 * (i + 1));
         node->begin_us = dice(SECOND / 2);
     }
