@@ -56,12 +56,7 @@ static enum err check_family(const char *folder, struct error *error) {
 
 static enum err load_process(struct model *model, const char *folder, struct error *error) {
     char *path = path_join(folder, "scheduler/scheduler_config.json");
-    json_t *config = NULL;
-    enum err err = json_read_file(&config, path, MODEL_JSON_LIMIT, error);
-    if (err == ERR_OK) {
-        err = process_read(&model->process, config, error);
-    }
-    json_decref(config);
+    enum err err = process_open(&model->process, path, error);
     free(path);
     return err;
 }

@@ -60,6 +60,7 @@ struct render_job {
     double cfg_rescale;     /* 0..1: how far guidance is rescaled to the deviation of what the prompt says (Lin 2023) */
     const char *sampler;    /* * */
     const char *schedule;   /* * */
+    const char *prediction; /* *  "epsilon", "v", "sample", whatever the model's config says; NULL: what that says */
     uint32_t clip_skip;     /* A1111's: 1 is the last layer */
 };
 

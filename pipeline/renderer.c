@@ -51,15 +51,19 @@ static bool is_guided(const struct render_job *job) {
     return job->cfg > 1.0;
 }
 
+static bool same_word(const char *a, const char *b) {
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
 static enum err check_jobs(const struct model *model, const struct render_job *jobs, size_t count, struct error *error) {
     enum err err = check_size(model, jobs[0].width, jobs[0].height, count, error);
     for (size_t i = 0; err == ERR_OK && i < count; i++) {
         const struct render_job *job = &jobs[i];
         if (job->width != jobs[0].width || job->height != jobs[0].height || job->steps != jobs[0].steps ||
             is_guided(job) != is_guided(&jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
-            strcmp(job->schedule, jobs[0].schedule) != 0) {
-            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule and guided or not, jobs 1"
-                            " and %zu differ", i + 1);
+            strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction)) {
+            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction and guided or not,"
+                            " jobs 1 and %zu differ", i + 1);
         } else if (job->clip_skip < 1 || job->clip_skip > model->text.config.layers) {
             err = error_set(error, ERR_INVALID, "clip_skip: want 1..%u for this model, job has %u",
                             model->text.config.layers, job->clip_skip);
@@ -361,7 +365,9 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
     }
     enum err err = check_jobs(renderer->model, jobs, count, error);
     if (err == ERR_OK) {
-        err = plan_make(&batch.plan, &renderer->model->process, jobs[0].sampler, jobs[0].schedule, jobs[0].steps, error);
+        struct plan_request request = { .sampler = jobs[0].sampler, .schedule = jobs[0].schedule,
+                                        .prediction = jobs[0].prediction, .steps = jobs[0].steps };
+        err = plan_make(&batch.plan, &renderer->model->process, &request, error);
     }
     if (err != ERR_OK || (err = have_slots(renderer, count, error)) != ERR_OK) {
         goto done;

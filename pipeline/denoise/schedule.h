@@ -8,29 +8,20 @@
 #ifndef PIPELINE_DENOISE_SCHEDULE_H
 #define PIPELINE_DENOISE_SCHEDULE_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "pipeline/backend/backend.h"
+#include "pipeline/denoise/process.h"
 
-enum { SCHEDULE_TRAIN_STEPS_LIMIT = 100000 };
-
-enum prediction { PREDICTION_EPSILON, PREDICTION_V, PREDICTION_SAMPLE };
-
-/* The process a model was trained for: read from scheduler_config.json, defaults as diffusers' class has them (but
- * clip_sample and set_alpha_to_one are false where the file does not say: FACTS section B2). */
-struct process {
-    uint32_t train_steps;      /* T: 1000 */
-    double *alphas_cumprod;    /* [T], owned; torch's f32 values */
-    enum prediction prediction;
-    uint32_t steps_offset;
-    bool set_alpha_to_one;
-    bool clip_sample;
+/* What a job asks for, in the words of DESIGN section 4. */
+struct plan_request {
+    const char *sampler;    /* "Euler a" */
+    const char *schedule;   /* "karras" */
+    const char *prediction; /* "epsilon", "v", "sample"; NULL: what the model's config says */
+    uint32_t steps;
 };
-MUST_USE enum err process_read(struct process *process, const json_t *scheduler_config, struct error *error);
-void process_release(struct process *process);
 
 /* Everything about one run that does not depend on the picture. */
 struct plan {
@@ -42,10 +33,10 @@ struct plan {
     bool needs_history, needs_noise;
 };
 
-/* `sampler` and `schedule` are the names of DESIGN section 4 ("Euler a", "karras"). ERR_UNSUPPORTED names the known ones.
- * `rows` may differ from `steps` where A1111's count does (its "ddim"). */
-MUST_USE enum err plan_make(struct plan *plan, const struct process *process, const char *sampler, const char *schedule,
-                            uint32_t steps, struct error *error);
+/* ERR_UNSUPPORTED names the known samplers, schedules and kinds of prediction. `rows` may differ from `steps` where A1111's
+ * count does (its "ddim"). */
+MUST_USE enum err plan_make(struct plan *plan, const struct process *process, const struct plan_request *request,
+                            struct error *error);
 void plan_release(struct plan *plan);
 
 #endif

@@ -116,6 +116,24 @@ void config_each(struct config *config, const char *key, uint32_t *out, uint32_t
     }
 }
 
+/* The place of `item` in `names`; one that is not there is refused and 0. */
+static uint32_t find_name(struct config *config, const char *key, const char *const *names, const json_t *item) {
+    uint32_t n = 0;
+    while (names[n] != NULL && !(json_is_string(item) && strcmp(names[n], json_string_value(item)) == 0)) {
+        n++;
+    }
+    if (names[n] != NULL) {
+        return n;
+    }
+    char want[160] = "";
+    for (uint32_t k = 0; names[k] != NULL; k++) {
+        size_t size = strlen(want);
+        snprintf(want + size, sizeof want - size, "%s%s", k == 0 ? "" : " or ", names[k]);
+    }
+    refuse(config, ERR_UNSUPPORTED, key, want, item);
+    return 0;
+}
+
 void config_names(struct config *config, const char *key, uint32_t *out, uint32_t count, const char *const *names) {
     const json_t *value = field(config, key);
     if (!json_is_array(value) || json_array_size(value) != count) {
@@ -125,22 +143,32 @@ void config_names(struct config *config, const char *key, uint32_t *out, uint32_
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        const json_t *item = json_array_get(value, i);
-        uint32_t n = 0;
-        while (names[n] != NULL && !(json_is_string(item) && strcmp(names[n], json_string_value(item)) == 0)) {
-            n++;
-        }
-        if (names[n] == NULL) {
-            char want[160] = "";
-            for (uint32_t k = 0; names[k] != NULL; k++) {
-                size_t size = strlen(want);
-                snprintf(want + size, sizeof want - size, "%s%s", k == 0 ? "" : " or ", names[k]);
-            }
-            refuse(config, ERR_UNSUPPORTED, key, want, item);
-            return;
-        }
-        out[i] = n;
+        out[i] = find_name(config, key, names, json_array_get(value, i));
     }
+}
+
+uint32_t config_word(struct config *config, const char *key, const char *const *words) {
+    const json_t *value = field(config, key);
+    return value == NULL ? 0 : find_name(config, key, words, value);
+}
+
+bool config_reals(struct config *config, const char *key, float *out, uint32_t count, double minimum, double maximum) {
+    const json_t *value = field(config, key);
+    if (value == NULL) {
+        return false;
+    }
+    bool good = json_array_size(value) == count;
+    for (uint32_t i = 0; good && i < count; i++) {
+        double number = json_number_value(json_array_get(value, i));
+        good = json_is_number(json_array_get(value, i)) && number >= minimum && number <= maximum;
+        out[i] = (float)number;
+    }
+    if (!good) {
+        char want[80];
+        snprintf(want, sizeof want, "a list of %" PRIu32 " numbers %g..%g", count, minimum, maximum);
+        refuse(config, ERR_INVALID, key, want, value);
+    }
+    return good;
 }
 
 void config_want(struct config *config, const char *key, const char *json) {

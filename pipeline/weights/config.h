@@ -31,6 +31,8 @@ uint32_t config_u32(struct config *config, const char *key, uint32_t fallback, u
 double config_real(struct config *config, const char *key, double fallback, double minimum, double maximum);
 bool config_flag(struct config *config, const char *key, bool fallback);
 const char *config_text(struct config *config, const char *key, const char *fallback);
+/* The place of one of `words` (ended by NULL); the first is the fallback. */
+uint32_t config_word(struct config *config, const char *key, const char *const *words);
 
 /* A list of 1..limit numbers, each within its limits, must be there; returns how many. */
 uint32_t config_list(struct config *config, const char *key, uint32_t *out, uint32_t limit, uint32_t minimum,
@@ -38,6 +40,8 @@ uint32_t config_list(struct config *config, const char *key, uint32_t *out, uint
 /* A number for all of `count` places, or a list with one for each. */
 void config_each(struct config *config, const char *key, uint32_t *out, uint32_t count, uint32_t fallback,
                  uint32_t minimum, uint32_t maximum);
+/* A list of exactly `count` numbers; false where there is none. */
+bool config_reals(struct config *config, const char *key, float *out, uint32_t count, double minimum, double maximum);
 /* A list of exactly `count` texts must be there; each is an index into `names` (ended by NULL). */
 void config_names(struct config *config, const char *key, uint32_t *out, uint32_t count, const char *const *names);
 

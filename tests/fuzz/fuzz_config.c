@@ -17,13 +17,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_plans(const struct process *process) {
-    static const char *const SAMPLERS[] = { "Euler", "Euler a", "DDIM", "DPM++ 2M" };
-    static const char *const SCHEDULES[] = { "uniform", "karras", "ddim", "leading", "trailing", "linspace" };
+    static const char *const SAMPLERS[] = { "Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM" };
+    static const char *const SCHEDULES[] = { "uniform", "karras", "ddim", "leading", "trailing", "linspace", "lcm" };
     static const uint32_t STEPS[] = { 1, 2, 7, 61, 1000 };
-    for (size_t i = 0; i < 4 * 6 * 5; i++) {
+    for (size_t i = 0; i < 5 * 7 * 5; i++) {
         struct plan plan;
         struct error error = { 0 };
-        if (plan_make(&plan, process, SAMPLERS[i % 4], SCHEDULES[i / 4 % 6], STEPS[i / 24], &error) != ERR_OK) {
+        struct plan_request request = { .sampler = SAMPLERS[i % 5], .schedule = SCHEDULES[i / 5 % 7], .steps = STEPS[i / 35] };
+        if (plan_make(&plan, process, &request, &error) != ERR_OK) {
             if (error.message[0] == '\0') {
                 abort();
             }
@@ -31,7 +32,8 @@ static void check_plans(const struct process *process) {
         }
         for (uint32_t k = 0; k < plan.rows; k++) {
             const struct step_row *row = &plan.table[k];
-            if (!isfinite(row->x_scale) || !isfinite(row->model) || !isfinite(row->history) || !isfinite(row->noise)) {
+            if (!isfinite(row->x_scale) || !isfinite(row->model) || !isfinite(row->history) || !isfinite(row->noise) ||
+                !isfinite(row->belief) || !isfinite(row->belief_x) || !isfinite(row->belief_model)) {
                 abort();
             }
         }

@@ -5,9 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "pipeline/denoise/schedule.h"
 
 static const char SD1[] = "{\"beta_start\":0.00085,\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\","
@@ -30,7 +32,8 @@ static struct process process_of(const char *extra) {
 static struct plan plan_of(const struct process *process, const char *sampler, const char *schedule, uint32_t steps) {
     struct plan plan;
     struct error error;
-    if (plan_make(&plan, process, sampler, schedule, steps, &error) != ERR_OK) {
+    struct plan_request request = { .sampler = sampler, .schedule = schedule, .steps = steps };
+    if (plan_make(&plan, process, &request, &error) != ERR_OK) {
         fail_msg("%s", error.message);
     }
     return plan;
@@ -209,7 +212,8 @@ static void refuse_plan(const struct process *process, const char *sampler, cons
                         enum err code, const char *sentence) {
     struct plan plan;
     struct error error = { 0 };
-    assert_int_equal(plan_make(&plan, process, sampler, schedule, steps, &error), code);
+    struct plan_request request = { .sampler = sampler, .schedule = schedule, .steps = steps };
+    assert_int_equal(plan_make(&plan, process, &request, &error), code);
     assert_string_equal(error.message, sentence);
 }
 
@@ -217,9 +221,9 @@ static void test_refusals(void **state) {
     (void)state;
     struct process process = process_of("");
     refuse_plan(&process, "Heun", "karras", 20, ERR_UNSUPPORTED,
-                "sampler: want Euler, Euler a, DDIM or DPM++ 2M, job has Heun");
+                "sampler: want Euler, Euler a, DDIM, DPM++ 2M or LCM, job has Heun");
     refuse_plan(&process, "Euler", "beta", 20, ERR_UNSUPPORTED,
-                "schedule: want automatic, uniform, karras, ddim, leading, trailing or linspace, job has beta");
+                "schedule: want automatic, uniform, karras, ddim, leading, trailing, linspace or lcm, job has beta");
     refuse_plan(&process, "DDIM", "karras", 20, ERR_UNSUPPORTED,
                 "schedule: want automatic, ddim, leading, trailing or linspace for DDIM, which places its timesteps itself,"
                 " job has karras");
@@ -232,10 +236,50 @@ static void test_refusals(void **state) {
     refuse_plan(&process, "DPM++ 2M", "leading", 1000, ERR_INVALID,
                 "steps: want fewer: with 1000, evaluations 1 and 2 fall on the same noise level 0.0413145");
     process_release(&process);
-    process = process_of(",\"clip_sample\":true");
-    refuse_plan(&process, "DDIM", "ddim", 20, ERR_UNSUPPORTED,
-                "sampler: want one without clip_sample, DDIM would clip as the model's scheduler_config has it (true)");
+    process = process_of(",\"rescale_betas_zero_snr\":true");
+    refuse_plan(&process, "DDIM", "trailing", 20, ERR_INVALID, "prediction: want v or sample where sampling begins at nothing but"
+                " noise (zero terminal SNR), which noise says nothing about; the model predicts epsilon");
     process_release(&process);
+}
+
+/* A job's word for what the model predicts goes before the model's own. */
+static void test_prediction(void **state) {
+    (void)state;
+    struct process noise = process_of(""), velocity = process_of(",\"prediction_type\":\"v_prediction\"");
+    struct plan_request asked = { .sampler = "DDIM", .schedule = "leading", .prediction = "v", .steps = 9 }, silent = asked;
+    struct plan a, b;
+    struct error error;
+    silent.prediction = NULL;
+    assert_int_equal(plan_make(&a, &noise, &asked, &error), ERR_OK);
+    assert_int_equal(plan_make(&b, &velocity, &silent, &error), ERR_OK);
+    assert_memory_equal(a.table, b.table, a.rows * sizeof *a.table);
+    plan_release(&a);
+    plan_release(&b);
+    asked.prediction = "flow";
+    assert_int_equal(plan_make(&a, &noise, &asked, &error), ERR_UNSUPPORTED);
+    assert_string_equal(error.message, "prediction: want epsilon, v or sample, job has flow");
+    process_release(&noise);
+    process_release(&velocity);
+}
+
+/* Python's -Infinity in a file, and files of one piece, which have no scheduler_config. */
+static void test_sources(void **state) {
+    (void)state;
+    static const char PATH[] = BINARY_DIR "/scheduler_config.json";
+    static const char TEXT[] = "{\"beta_start\":0.00085,\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\",\n"
+                               " \"lambda_min_clipped\": -Infinity, \"steps_offset\":1}\n";
+    struct process read, marked = process_of_checkpoint(true, true), plain = process_of_checkpoint(false, false);
+    struct error error;
+    assert_int_equal(file_write(PATH, TEXT, sizeof TEXT - 1, &error), ERR_OK);
+    assert_int_equal(process_open(&read, PATH, &error), ERR_OK);
+    assert_true(isinf(read.lambda_min) && plain.prediction == PREDICTION_EPSILON && marked.prediction == PREDICTION_V);
+    assert_memory_equal(read.alphas_cumprod, plain.alphas_cumprod, 1000 * sizeof *read.alphas_cumprod);
+    assert_near(marked.alphas_cumprod[999], 0.0, 0.0);
+    assert_near(marked.alphas_cumprod[0], plain.alphas_cumprod[0], 1e-7);
+    process_release(&read);
+    process_release(&marked);
+    process_release(&plain);
+    unlink(PATH);
 }
 
 static void refuse_process(const char *text, enum err code, const char *sentence) {
@@ -249,18 +293,21 @@ static void refuse_process(const char *text, enum err code, const char *sentence
 
 static void test_bad_processes(void **state) {
     (void)state;
-    refuse_process("{\"beta_schedule\":\"squaredcos_cap_v2\"}", ERR_UNSUPPORTED,
-                   "scheduler: beta_schedule: want \"linear\", config.json has \"squaredcos_cap_v2\"");
+    refuse_process("{\"beta_schedule\":\"sigmoid\"}", ERR_UNSUPPORTED,
+                   "scheduler: beta_schedule: want linear or scaled_linear or squaredcos_cap_v2, config.json has \"sigmoid\"");
+    refuse_process("{\"trained_betas\":[0.1,0.2],\"num_train_timesteps\":3}", ERR_INVALID,
+                   "scheduler: trained_betas: want a list of 3 numbers 0..1, config.json has [0.1,0.2]");
     refuse_process("[]", ERR_INVALID, "scheduler: want a JSON object as config, file has another kind of value");
     refuse_process("{\"beta_start\":\"x\"}", ERR_INVALID,
                    "scheduler: beta_start: want a number 1e-09..0.999, config.json has \"x\"");
     refuse_process("{\"num_train_timesteps\":1000000}", ERR_INVALID,
                    "scheduler: num_train_timesteps: want a whole number 2..100000, config.json has 1000000");
-    refuse_process("{\"rescale_betas_zero_snr\":true}", ERR_UNSUPPORTED,
-                   "scheduler: rescale_betas_zero_snr: want false, config.json has true");
+    refuse_process("{\"rescale_betas_zero_snr\":1}", ERR_INVALID,
+                   "scheduler: rescale_betas_zero_snr: want true or false, config.json has 1");
     refuse_process("{\"prediction_type\":\"flow\"}", ERR_UNSUPPORTED,
-                   "scheduler: prediction_type: want \"epsilon\", config.json has \"flow\"");
-    refuse_process("{\"beta_start\":1e-9,\"beta_end\":1e-9}", ERR_INVALID, "scheduler: beta_start and beta_end: want alphas"
+                   "scheduler: prediction_type: want epsilon or v_prediction or sample or original_sample, config.json has"
+                   " \"flow\"");
+    refuse_process("{\"beta_start\":1e-9,\"beta_end\":1e-9}", ERR_INVALID, "scheduler: betas: want alphas"
                    " that fall from below 1 to above 0, at timestep 0 they give 1 after 1");
     refuse_process("{\"use_flow_sigmas\":true}", ERR_UNSUPPORTED, "scheduler: use_flow_sigmas: want null or no such field"
                    " (this version does not know it), config.json has true");
@@ -271,6 +318,7 @@ int main(void) {
         cmocka_unit_test(test_table),     cmocka_unit_test(test_known_starts), cmocka_unit_test(test_fractions_and_halves),
         cmocka_unit_test(test_a1111_ddim), cmocka_unit_test(test_ddim_ends),   cmocka_unit_test(test_automatic),
         cmocka_unit_test(test_arrival),   cmocka_unit_test(test_refusals),     cmocka_unit_test(test_bad_processes),
+        cmocka_unit_test(test_prediction), cmocka_unit_test(test_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
