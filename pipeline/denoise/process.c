@@ -158,7 +158,7 @@ static void read_fields(struct config *config, struct process *process) {
     process->lower_order_final = config_flag(config, "lower_order_final", true);
     process->euler_at_final = config_flag(config, "euler_at_final", false);
     process->lambda_min = config_real(config, "lambda_min_clipped", -INFINITY, -1e6, 1e6);
-    process->lcm_steps = config_u32(config, "original_inference_steps", 50, 1, process->train_steps);
+    process->lcm_steps = config_u32(config, "original_inference_steps", 50, 1, PROCESS_STEPS_LIMIT);
     process->lcm_scaling = config_real(config, "timestep_scaling", 10.0, 1e-6, 1e6);
     read_limits(config, process);
     config_skip(config, SKIPPED);

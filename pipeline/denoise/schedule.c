@@ -227,6 +227,10 @@ static enum err plan_spaced(struct draft *draft, struct error *error) {
 /* Of the timesteps that an LCM was distilled for, `steps` in equal parts from the largest on. */
 static enum err plan_lcm(struct draft *draft, struct error *error) {
     uint32_t known = draft->process->lcm_steps, stride = draft->process->train_steps / known;
+    if (stride == 0) {
+        return error_set(error, ERR_INVALID, "scheduler: original_inference_steps: want at most num_train_timesteps %u for LCM,"
+                         " config.json has %u", draft->process->train_steps, known);
+    }
     if (draft->steps > known) {
         return error_set(error, ERR_INVALID, "steps: want at most the %u that LCM was distilled for (original_inference_steps),"
                          " job has %u", known, draft->steps);
