@@ -32,26 +32,41 @@ static size_t field_flags(struct flag *table, char names[FIELD_COUNT][32], struc
     return FIELD_COUNT;
 }
 
-/* The checked job, and the folder its model lies in (owned by the caller). */
-static enum err resolve(struct spec *spec, char **folder, const struct render_flags *flags, struct error *error) {
-    struct manifest manifest = { 0 };
+/* One field from its flag; files are found, and where they are is kept. */
+static enum err set_field(struct spec *spec, struct file_book *book, enum field field, const char *text, struct error *error) {
+    struct bytes value = BYTES_INIT;
+    enum err err = ERR_OK;
+    if (field_is_file(field))
+        err = file_value(&value, book, field, text, NULL, error);
+    else
+        bytes_add_text(&value, text);
+    if (!err)
+        err = spec_set(spec, field, bytes_text(&value), error);
+    bytes_release(&value);
+    return err;
+}
+
+/* The checked job, and where its model and files lie (the caller's to release, also on failure). */
+static enum err resolve(struct spec *spec, struct file_places *places, const struct render_flags *flags, struct error *error) {
+    struct file_book book = { 0 };
+    char *folder;
     struct model_facts facts;
     const char *model = flags->fields[FIELD_MODEL] ? flags->fields[FIELD_MODEL] : catalog_field(FIELD_MODEL)->fallback;
-    enum err err = model_find(folder, model, NULL, error);
+    enum err err = model_find(&folder, model, NULL, error);
     if (err)
         return err;
-    if ((err = model_facts_read(&facts, *folder, error)))
+    if ((err = model_facts_read(&facts, folder, error)))
         goto done;
-    if ((err = manifest_of_folder(&manifest, *folder, error)))
-        goto done;
-    spec->model = manifest.digest;
+    spec->model = facts.digest;
+    file_places_add(places, &facts.digest, folder);
+    folder = NULL;
     if (!flags->fields[FIELD_SIZE]) {
         spec->width = facts.default_width;
         spec->height = facts.default_height;
     }
     for (int i = 0; i < FIELD_COUNT && !err; i++)
         if (flags->fields[i] && i != FIELD_MODEL)
-            err = spec_set(spec, (enum field)i, flags->fields[i], error);
+            err = set_field(spec, &book, (enum field)i, flags->fields[i], error);
     if (err)
         goto done;
     struct sweep alone = { .fixed = *spec }; /* a sweep of one: sizes are checked in one place */
@@ -59,11 +74,10 @@ static enum err resolve(struct spec *spec, char **folder, const struct render_fl
         goto done;
     err = spec_check(spec, error);
 done:
-    manifest_release(&manifest);
-    if (err) {
-        free(*folder);
-        *folder = NULL;
-    }
+    for (size_t i = 0; i < book.count; i++)
+        file_places_add(places, &book.files[i].digest, text_copy(book.files[i].path));
+    file_book_release(&book);
+    free(folder);
     return err;
 }
 
@@ -105,7 +119,8 @@ static enum err check_place(const char *flag, const char *path, struct error *er
     return err;
 }
 
-static enum err draw(const struct render_flags *flags, const struct spec *spec, const char *folder, struct error *error) {
+static enum err draw(const struct render_flags *flags, const struct spec *spec, const struct file_places *places,
+                     struct error *error) {
     static const bool no_axis[FIELD_COUNT];
     struct studio studio = { 0 };
     struct rendered rendered = { 0 };
@@ -117,10 +132,10 @@ static enum err draw(const struct render_flags *flags, const struct spec *spec, 
     if (!err && flags->trace)
         err = check_place("--trace", flags->trace, error);
     if (!err)
-        err = studio_open(&studio, flags->device, flags->threads, folder, error);
+        err = studio_open(&studio, flags->device, flags->threads, spec, places, error);
     if (err)
         goto done;
-    if ((err = studio_render(&rendered, &studio, spec, flags->trace, error)))
+    if ((err = studio_render(&rendered, &studio, spec, places, flags->trace, error)))
         goto done;
     if (!(err = file_write(path, rendered.png.data, rendered.png.size, error)))
         err = report(spec, &rendered, path, flags->json, error);
@@ -143,7 +158,7 @@ static enum err render(int argc, char **argv, const struct command *self, int *s
     table[n++] = (struct flag){ "json", 0, NULL, "what was drawn, as JSON", NULL, NULL, &flags.json };
     const char *words[ARGUMENTS_POSITIONALS_LIMIT];
     struct spec spec;
-    char *folder = NULL;
+    struct file_places places = { 0 };
     size_t count;
     bool help;
     enum err err = arguments_parse(&help, words, &count, 0, 0, table, n, argc, argv, self, error);
@@ -153,10 +168,10 @@ static enum err render(int argc, char **argv, const struct command *self, int *s
     if (!flags.fields[FIELD_PROMPT])
         return error_set(error, ERR_INVALID, "render: want --prompt TEXT");
     spec_init(&spec);
-    if (!(err = resolve(&spec, &folder, &flags, error)))
-        err = draw(&flags, &spec, folder, error);
+    if (!(err = resolve(&spec, &places, &flags, error)))
+        err = draw(&flags, &spec, &places, error);
     spec_release(&spec);
-    free(folder);
+    file_places_release(&places);
     return err;
 }
 

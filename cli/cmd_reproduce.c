@@ -1,4 +1,5 @@
 /* cmd_reproduce.c - `seedfarm reproduce`: draw a picture's job again and compare the pixels. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/studio.h"
 #include "picture/picture.h"
+#include "proto/file_names.h"
 #include "proto/model.h"
 
 enum { FILE_LIMIT = 256 << 20 };
@@ -102,14 +104,14 @@ static enum err print(const struct comparison *c, const char *path, const char *
 }
 
 static enum err draw_again(struct comparison *comparison, const char **now, const struct original *original,
-                           const char *folder, const char *device, uint32_t threads, struct error *error) {
+                           const struct file_places *places, const char *device, uint32_t threads, struct error *error) {
     struct studio studio;
     struct rendered rendered = { 0 };
     struct picture picture = { 0 };
-    enum err err = studio_open(&studio, device, threads, folder, error);
+    enum err err = studio_open(&studio, device, threads, &original->spec, places, error);
     if (err)
         return err;
-    if (!(err = studio_render(&rendered, &studio, &original->spec, NULL, error))) {
+    if (!(err = studio_render(&rendered, &studio, &original->spec, places, NULL, error))) {
         if (!(err = png_decode(&picture, rendered.png.data, rendered.png.size, error)))
             compare(comparison, &original->picture, &picture);
         rendered_release(&rendered);
@@ -144,12 +146,51 @@ static enum err find_model(char **folder, const char *given, const struct digest
     return err;
 }
 
+/* The file of this digest among those of `folder`, or `folder` itself if it is that file; owned, or NULL. */
+static char *file_in(const char *folder, const struct digest *digest) {
+    char *found = NULL;
+    struct digest have;
+    if (file_exists(folder) && !folder_exists(folder))
+        return file_digest(&have, folder, NULL) == ERR_OK && digest_equal(&have, digest) ? text_copy(folder) : NULL;
+    DIR *listing = opendir(folder);
+    for (struct dirent *entry = listing ? readdir(listing) : NULL; entry && !found; entry = readdir(listing)) {
+        char *path = path_join(folder, entry->d_name);
+        if (!folder_exists(path))
+            found = file_in(path, digest);
+        free(path);
+    }
+    if (listing)
+        closedir(listing);
+    return found;
+}
+
+/* Every file that the job names: in the folders (or files) given, colon-separated, else where models are known. */
+static enum err find_files(struct file_places *places, const char *given, const struct spec *spec, struct error *error) {
+    struct digest files[SPEC_FILES_LIMIT];
+    size_t count = spec_files(files, spec);
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < count && !err; i++) {
+        char *list = text_copy(given ? given : ""), *rest = NULL, *path = NULL, hex[DIGEST_HEX_SIZE];
+        for (char *folder = strtok_r(list, ":", &rest); folder && !path; folder = strtok_r(NULL, ":", &rest))
+            path = file_in(folder, &files[i]);
+        digest_hex(&files[i], hex);
+        if (!path && file_find(&path, FIELD_LORA, hex, NULL, NULL) != ERR_OK)
+            err = error_set(error, ERR_NOT_FOUND, "the picture's job names a file of sha256 %s, which is in no folder known: say where"
+                            " it lies with --files", hex);
+        if (path)
+            file_places_add(places, &files[i], path);
+        free(list);
+    }
+    return err;
+}
+
 static enum err reproduce(int argc, char **argv, const struct command *self, int *status, struct error *error) {
-    const char *model = NULL, *device = "cpu";
+    const char *model = NULL, *files = NULL, *device = "cpu";
     uint32_t threads = 0;
     bool json = false;
     const struct flag table[] = {
         { "model", 'm', "PATH", "the model's folder, where it is not among those known (SEEDFARM_MODELS)", &model, NULL, NULL },
+        { "files", 'f', "PATH[:PATH]", "the files that the job names (init, lora, ...), or folders they lie in", &files, NULL, NULL },
         { "device", 'd', "D", "cpu (default) or reference", &device, NULL, NULL },
         { "threads", 't', "N", "threads (0: one a core)", NULL, &threads, NULL },
         { "json", 0, NULL, "the comparison as JSON", NULL, NULL, &json },
@@ -159,6 +200,7 @@ static enum err reproduce(int argc, char **argv, const struct command *self, int
     struct comparison comparison = { 0 };
     const char *now = "";
     char *folder = NULL;
+    struct file_places places = { 0 };
     size_t count;
     bool help;
     enum err err = arguments_parse(&help, words, &count, 1, 1, table, sizeof table / sizeof *table, argc, argv, self, error);
@@ -167,9 +209,12 @@ static enum err reproduce(int argc, char **argv, const struct command *self, int
     if ((err = original_read(&original, words[0], error)))
         return err;
     if (!(err = find_model(&folder, model, &original.spec.model, error))) {
-        err = draw_again(&comparison, &now, &original, folder, device, threads, error);
-        free(folder);
+        file_places_add(&places, &original.spec.model, folder);
+        err = find_files(&places, files, &original.spec, error);
     }
+    if (!err)
+        err = draw_again(&comparison, &now, &original, &places, device, threads, error);
+    file_places_release(&places);
     if (!err)
         err = print(&comparison, words[0], *original.device_class ? original.device_class : "an unnamed device", now, json,
                     error);

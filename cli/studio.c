@@ -3,12 +3,12 @@
 
 #include "cli/output.h"
 
-enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const char *model_folder,
-                     struct error *error) {
+enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const struct spec *spec,
+                     const struct file_places *places, struct error *error) {
     struct studio opened = { 0 };
     enum err err = device_open(&opened.device, device, threads, error);
     if (!err)
-        err = model_load(&opened.model, opened.device, model_folder, error);
+        err = spec_model_load(&opened.model, opened.device, spec, places, error);
     if (!err)
         err = renderer_create(&opened.renderer, opened.model, 0, error);
     if (err)
@@ -34,13 +34,13 @@ static bool draw_progress(void *context, enum render_phase phase, uint32_t step,
     return true;
 }
 
-enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec, const char *trace,
-                       struct error *error) {
+enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec,
+                       const struct file_places *places, const char *trace, struct error *error) {
     struct bar bar;
     bar_init(&bar);
     struct render_watch watch = { .progress = draw_progress, .context = &bar };
-    enum err err = render_specs(out, studio->renderer, device_class(studio->device), &spec, 1, bar.terminal ? &watch : NULL,
-                                trace, error);
+    enum err err = render_specs(out, studio->renderer, device_class(studio->device), &spec, 1, places,
+                                bar.terminal ? &watch : NULL, trace, error);
     bar_finish(&bar);
     if (!err && out->error.code) {
         *error = out->error;

@@ -14,12 +14,13 @@ struct studio {
     struct renderer *renderer;
 };
 
-MUST_USE enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const char *model_folder,
-                              struct error *error);
+/* Ready to draw this job from the files in these places. */
+MUST_USE enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const struct spec *spec,
+                              const struct file_places *places, struct error *error);
 void studio_close(struct studio *studio);
 
 /* One picture, with a bar. `trace` may be NULL. The job's own error becomes this function's. */
-MUST_USE enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec, const char *trace,
-                                struct error *error);
+MUST_USE enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec,
+                                const struct file_places *places, const char *trace, struct error *error);
 
 #endif

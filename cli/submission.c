@@ -11,10 +11,10 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "cli/output.h"
-#include "pipeline/pipeline.h"
 #include "proto/model.h"
+#include "worker/render.h"
 
-enum { ASK_AT_ONCE = 1000 };
+enum { ASK_AT_ONCE = 1000, MODELS_CHECKED = 256 };
 
 /* One object that the farm may lack, and where its bytes are. */
 struct offer {
@@ -104,10 +104,10 @@ done:
     return err;
 }
 
-static const struct offer *offer_find(const struct offers *offers, const struct digest *digest) {
-    for (size_t i = 0; i < offers->count; i++)
-        if (digest_equal(&offers->list[i].digest, digest))
-            return &offers->list[i];
+static const struct offer *offer_find(const struct offer *list, size_t count, const struct digest *digest) {
+    for (size_t i = 0; i < count; i++)
+        if (digest_equal(&list[i].digest, digest))
+            return &list[i];
     return NULL;
 }
 
@@ -124,7 +124,7 @@ static enum err send_missing(struct farm *farm, const struct offers *offers, siz
     if (err)
         return err;
     for (size_t i = 0; i < answer.keys.count && !err; i++) {
-        const struct offer *offer = offer_find(offers, &answer.keys.keys[i]);
+        const struct offer *offer = offer_find(offers->list + first, count, &answer.keys.keys[i]);
         if (!offer)
             err = error_set(error, ERR_CORRUPT, "the coordinator asks for an object that was never offered");
         else if (offer->path)
@@ -149,20 +149,71 @@ static void warn_of_equal_seeds(const struct sweep *sweep) {
     }
 }
 
+/* Is the field one of those that decide which prepared model draws a job? */
+static bool decides_model(const struct axis *axis) {
+    for (uint32_t f = 0; f < axis->field_count; f++)
+        if (axis->fields[f] == FIELD_MODEL || axis->fields[f] == FIELD_VAE || axis->fields[f] == FIELD_LORA ||
+            axis->fields[f] == FIELD_EMBEDDING)
+            return true;
+    return false;
+}
+
+/* Every model that jobs of the sweep are drawn with, LoRAs and all, as the pipeline would refuse it later: up to
+ * MODELS_CHECKED of them; workers see the rest. */
+static enum err check_models(const struct sweep *sweep, const struct file_places *places, struct error *error) {
+    uint64_t stride = 1, positions[SWEEP_AXES_LIMIT] = { 0 }, strides[SWEEP_AXES_LIMIT];
+    for (uint32_t a = sweep->axis_count; a-- > 0;) {
+        strides[a] = stride;
+        stride *= sweep->axes[a].count;
+    }
+    for (uint32_t checked = 0; checked < MODELS_CHECKED; checked++) {
+        struct spec spec;
+        uint64_t index = 0;
+        for (uint32_t a = 0; a < sweep->axis_count; a++)
+            index += positions[a] * strides[a];
+        if (!sweep_excluded(sweep, index)) {
+            enum err err = sweep_job(&spec, sweep, index, error);
+            if (err)
+                return err;
+            err = spec_model_check(&spec, places, error);
+            spec_release(&spec);
+            if (err)
+                return err;
+        }
+        uint32_t a = sweep->axis_count;
+        while (a-- > 0) {
+            if (!decides_model(&sweep->axes[a]))
+                continue;
+            if (++positions[a] < sweep->axes[a].count)
+                break;
+            positions[a] = 0;
+        }
+        if (a == UINT32_MAX)
+            return ERR_OK;
+    }
+    return ERR_OK;
+}
+
 enum err submission_read(struct sweep_file *file, const char *path, struct error *error) {
     enum err err = sweep_file_read(file, path, error);
     if (err)
         return err;
     uint64_t places;
+    struct file_places at = { 0 };
     err = sweep_places(&places, &file->sweep, error);
+    for (size_t i = 0; i < file->files.count; i++)
+        file_places_add(&at, &file->files.files[i].digest, text_copy(file->files.files[i].path));
     for (uint32_t i = 0; i < file->model_count && !err; i++) {
         struct model_facts facts;
         err = model_facts_read(&facts, file->models[i], error);
         if (!err)
-            err = model_check(file->models[i], error);
-        if (!err)
             err = sweep_check_model(&file->sweep, &facts, error);
+        if (!err)
+            file_places_add(&at, &facts.digest, text_copy(file->models[i]));
     }
+    if (!err)
+        err = check_models(&file->sweep, &at, error);
+    file_places_release(&at);
     if (err) {
         sweep_file_release(file);
         return err;
@@ -189,6 +240,11 @@ enum err submission_send(struct submission *submission, struct farm *farm, const
     }
     for (uint32_t i = 0; i < file->model_count && !err; i++)
         err = offer_model(&offers, file->models[i], error);
+    for (size_t i = 0; i < file->files.count && !err; i++) {
+        struct offer *offer = offers_add(&offers);
+        offer->digest = file->files.files[i].digest;
+        offer->path = text_copy(file->files.files[i].path);
+    }
     for (size_t first = 0; first < offers.count && !err; first += ASK_AT_ONCE) {
         size_t left = offers.count - first;
         err = send_missing(farm, &offers, first, left < ASK_AT_ONCE ? left : ASK_AT_ONCE, error);

@@ -56,8 +56,7 @@ static struct batch_class *class_get(struct scheduler *schedule, const struct sp
             return class;
         }
     struct batch_class *class = memory_get(sizeof *class);
-    class->spec = *spec;
-    class->spec.prompt = class->spec.negative = NULL;
+    spec_copy(&class->spec, spec);
     class->uses = 1;
     class->chain = *bucket;
     *bucket = class;
@@ -73,6 +72,7 @@ static void class_put(struct scheduler *schedule, struct batch_class *class) {
         place = &(*place)->chain;
     *place = class->chain;
     schedule->class_count--;
+    spec_release(&class->spec);
     free(class);
 }
 
@@ -82,11 +82,11 @@ struct flight *flight_add(struct scheduler *schedule, const struct digest *key, 
     struct flight *flight = memory_get(sizeof *flight);
     struct flight **bucket = bucket_of(schedule, key);
     flight->key = *key;
-    flight->spec = *spec;
+    spec_take(&flight->spec, spec);
     flight->canonical = *canonical;
-    flight->cost = spec_cost(spec);
-    flight->class = class_get(schedule, spec);
-    spec->prompt = spec->negative = *canonical = NULL;
+    *canonical = NULL;
+    flight->cost = spec_cost(&flight->spec);
+    flight->class = class_get(schedule, &flight->spec);
     flight->chain = *bucket;
     *bucket = flight;
     schedule->flight_count++;

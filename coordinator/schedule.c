@@ -44,6 +44,7 @@ static void release_flights(struct scheduler *schedule) {
     for (size_t i = 0; i < schedule->class_room; i++)
         for (struct batch_class *class = schedule->classes[i], *chain; class; class = chain) {
             chain = class->chain;
+            spec_release(&class->spec);
             free(class);
         }
     free(schedule->buckets);

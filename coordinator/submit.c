@@ -61,6 +61,15 @@ static enum err add_model(struct digest models[MODELS_LIMIT], size_t *count, con
     return ERR_OK;
 }
 
+/* The axis that says the field, or NULL: it is fixed. */
+static const struct axis *axis_of(const struct sweep *sweep, enum field field) {
+    for (uint32_t a = 0; a < sweep->axis_count; a++)
+        for (uint32_t f = 0; f < sweep->axes[a].field_count; f++)
+            if (sweep->axes[a].fields[f] == field)
+                return &sweep->axes[a];
+    return NULL;
+}
+
 static enum err axis_models(struct digest models[MODELS_LIMIT], size_t *count, const struct axis *axis,
                             struct error *error) {
     struct bytes text = BYTES_INIT;
@@ -79,20 +88,58 @@ static enum err axis_models(struct digest models[MODELS_LIMIT], size_t *count, c
     return err;
 }
 
-/* The axis that says the model, or NULL: it is fixed. */
-static const struct axis *model_axis(const struct sweep *sweep) {
-    for (uint32_t a = 0; a < sweep->axis_count; a++)
-        for (uint32_t f = 0; f < sweep->axes[a].field_count; f++)
-            if (sweep->axes[a].fields[f] == FIELD_MODEL)
-                return &sweep->axes[a];
-    return NULL;
+/* Is every file of this value here? *last is the value before, for runs of equal ones. */
+static enum err check_value(const struct submission *submission, enum field field, const char *text, struct bytes *last,
+                            struct error *error) {
+    struct digest files[SPEC_FILES_LIMIT];
+    struct spec alone;
+    if (last->size && strcmp(bytes_text(last), text) == 0)
+        return ERR_OK;
+    spec_init_neutral(&alone);
+    enum err err = spec_set(&alone, field, text, error);
+    size_t count = err ? 0 : spec_files(files, &alone);
+    for (size_t i = 0; i < count && !err; i++) {
+        char hex[DIGEST_HEX_SIZE];
+        digest_hex(&files[i], hex);
+        if (!library_has(submission->farm->library, &files[i]) && !store_has(submission->farm->store, &files[i]))
+            err = error_set(error, ERR_NOT_FOUND, "%s: its file (object %s) is not here", catalog_field(field)->name, hex);
+    }
+    spec_release(&alone);
+    bytes_clear(last);
+    bytes_add_text(last, text);
+    return err;
+}
+
+/* Every file that a value of the sweep names is an object here, so that no job waits for one in vain. */
+static enum err check_files(const struct submission *submission, struct error *error) {
+    struct bytes text = BYTES_INIT, last = BYTES_INIT;
+    enum err err = ERR_OK;
+    for (int f = 0; f < FIELD_COUNT && !err; f++) {
+        enum field field = (enum field)f;
+        const struct axis *axis = axis_of(submission->sweep, field);
+        if (!field_is_file(field))
+            continue;
+        bytes_clear(&last);
+        for (uint64_t position = 0; position < (axis ? axis->count : 1) && !err; position++) {
+            bytes_clear(&text);
+            if (axis)
+                err = axis_text(&text, axis, position, field, error);
+            else
+                spec_get(&text, &submission->sweep->fixed, field);
+            if (!err)
+                err = check_value(submission, field, bytes_text(&text), &last, error);
+        }
+    }
+    bytes_release(&text);
+    bytes_release(&last);
+    return err;
 }
 
 static enum err check_models(const struct submission *submission, struct error *error) {
     const struct sweep *sweep = submission->sweep;
     struct digest models[MODELS_LIMIT];
     size_t count = 0;
-    const struct axis *axis = model_axis(sweep);
+    const struct axis *axis = axis_of(sweep, FIELD_MODEL);
     enum err err = axis ? axis_models(models, &count, axis, error) : add_model(models, &count, &sweep->fixed.model, error);
     for (size_t i = 0; i < count && !err; i++) {
         struct model_facts facts;
@@ -118,6 +165,8 @@ static enum err check_sweep(struct submission *submission, struct error *error) 
         err = sweep_places(&submission->places, sweep, error);
     if (!err)
         err = check_models(submission, error);
+    if (!err)
+        err = check_files(submission, error);
     submission->jobs = err ? 0 : sweep_jobs(sweep);
     return err;
 }

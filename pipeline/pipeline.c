@@ -139,12 +139,23 @@ static struct model_shape shape_of(const struct model *model) {
     return shape;
 }
 
-enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error) {
+/* Files that a job may name and nothing here reads. */
+static enum err check_served(const struct model_files *files, struct error *error) {
+    const char *what = files->vae != NULL ? "vae" : files->lora_count != 0 ? "lora" : files->embedding_count != 0 ? "embedding" : NULL;
+    return what == NULL ? ERR_OK : error_set(error, ERR_UNSUPPORTED, "%s: this version does not draw with it", what);
+}
+
+enum err model_load_files(struct model **model, struct device *device, const struct model_files *files,
+                          struct error *error) {
+    const char *folder = files->model;
     static enum err (*const PARTS[])(struct model *, const char *, struct error *) = { load_tokenizer, load_process, load_text,
                                                                                       load_unet, load_vae };
     struct model *loaded = memory_get(sizeof *loaded);
     loaded->backend = device->backend;
-    enum err err = check_family(folder, error);
+    enum err err = check_served(files, error);
+    if (err == ERR_OK) {
+        err = check_family(folder, error);
+    }
     for (size_t i = 0; err == ERR_OK && i < sizeof PARTS / sizeof *PARTS; i++) {
         err = PARTS[i](loaded, folder, error);
     }
@@ -160,10 +171,14 @@ enum err model_load(struct model **model, struct device *device, const char *fol
     return ERR_OK;
 }
 
-enum err model_check(const char *folder, struct error *error) {
+enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error) {
+    return model_load_files(model, device, &(struct model_files){ .model = folder }, error);
+}
+
+enum err model_check_files(const struct model_files *files, struct error *error) {
     struct device checker = { .backend = backend_create_checker() };
     struct model *model = NULL;
-    enum err err = model_load(&model, &checker, folder, error);
+    enum err err = model_load_files(&model, &checker, files, error);
     if (err == ERR_OK) {
         model_destroy(model);
     }

@@ -40,11 +40,32 @@ struct model_shape {
     uint64_t weight_bytes;      /* prepared, on the device */
 };
 
-/* A diffusers folder. Checks every parameter's shape against the configs before it returns. */
+/* What a model is made of; borrowed. */
+struct model_lora {
+    const char *path;
+    double weight;
+};
+struct model_embedding {
+    const char *path;
+    const char *word; /* what stands for it in a prompt */
+};
+struct model_files {
+    const char *model;              /* a diffusers folder */
+    const char *vae;                /* a file in place of the model's own VAE, or NULL */
+    const struct model_lora *loras; /* [lora_count], merged into the weights in this order */
+    size_t lora_count;
+    const struct model_embedding *embeddings; /* [embedding_count] */
+    size_t embedding_count;
+};
+
+/* Checks every parameter's shape against the configs before it returns. */
+MUST_USE enum err model_load_files(struct model **model, struct device *device, const struct model_files *files,
+                                   struct error *error);
+/* A model as it is. */
 MUST_USE enum err model_load(struct model **model, struct device *device, const char *folder, struct error *error);
 void model_destroy(struct model *model);
-/* Whatever model_load would refuse, without preparing a weight: milliseconds, and no memory to speak of. */
-MUST_USE enum err model_check(const char *folder, struct error *error);
+/* Whatever model_load_files would refuse, without preparing a weight: milliseconds, and no memory to speak of. */
+MUST_USE enum err model_check_files(const struct model_files *files, struct error *error);
 const struct model_shape *model_shape(const struct model *model);
 
 /* ---- rendering -------------------------------------------------------------------------------------------------- */

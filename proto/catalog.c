@@ -17,6 +17,12 @@ static const char *const numerics_names[] = {"fp32", NULL};
 static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_MODEL] = {FIELD_MODEL, "model", TYPE_MODEL, "demo", NULL, NULL, NULL, NULL,
         "a diffusers folder, a name of the models folder, or a model's digest"},
+    [FIELD_VAE] = {FIELD_VAE, "vae", TYPE_FILE, "", "", NULL, NULL, NULL,
+        "a VAE of its own, instead of the model's: a safetensors file", true},
+    [FIELD_LORA] = {FIELD_LORA, "lora", TYPE_FILES, "", "", "-100", "100", NULL,
+        "LoRAs and their weights: \"ink:0.8+frog\"; safetensors files", true},
+    [FIELD_EMBEDDING] = {FIELD_EMBEDDING, "embedding", TYPE_FILES, "", "", NULL, NULL, NULL,
+        "textual inversions and their words: \"style.safetensors:word\"; without a word it is the file's name", true},
     [FIELD_SIZE] = {FIELD_SIZE, "size", TYPE_SIZE, "512x512", NULL, NULL, NULL, NULL,
         "width x height in pixels; where it is not given, the model's own"},
     [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
@@ -35,6 +41,10 @@ static const struct field_info fields[FIELD_COUNT] = {
         "how many steps from noise to picture"},
     [FIELD_CFG] = {FIELD_CFG, "cfg", TYPE_DECIMAL, "7", NULL, "0", "100", NULL,
         "how strongly the prompt is followed; 1 is no guidance"},
+    [FIELD_INIT] = {FIELD_INIT, "init", TYPE_FILE, "", "", NULL, NULL, NULL,
+        "a picture to start from: a PNG file", true},
+    [FIELD_MASK] = {FIELD_MASK, "mask", TYPE_FILE, "", "", NULL, NULL, NULL,
+        "a picture that is white where init may change: a PNG file", true},
     [FIELD_NEGATIVE] = {FIELD_NEGATIVE, "negative", TYPE_TEXT, "", "", NULL, NULL, NULL,
         "what the picture should not be"},
     [FIELD_PROMPT] = {FIELD_PROMPT, "prompt", TYPE_TEXT, "", NULL, NULL, NULL, NULL,
@@ -47,7 +57,7 @@ _Static_assert(LIMIT_STEPS == 1000, "the maximum of the field table says the sam
 
 /* Fields that DESIGN promises and a later version brings. */
 static const char *const later_fields[] = {
-    "init", "strength", "mask", "lora", "vae", "variation_seed", "variation_strength", "eta", "hires", "hires_steps",
+    "strength", "variation_seed", "variation_strength", "eta", "hires", "hires_steps",
     "hires_upscaler", "hires_strength", "refiner", "tiling", "eta_noise_seed_delta", "cfg_rescale", "control", NULL};
 
 /* What other programs call a field. */
@@ -56,11 +66,18 @@ static const struct { const char *foreign; enum field field; } foreign_fields[] 
     {"num_inference_steps", FIELD_STEPS}, {"width", FIELD_SIZE}, {"height", FIELD_SIZE}, {"resolution", FIELD_SIZE},
     {"sampler_name", FIELD_SAMPLER}, {"scheduler", FIELD_SCHEDULE}, {"checkpoint", FIELD_MODEL}, {"ckpt", FIELD_MODEL},
     {"generator", FIELD_RNG}, {"caption", FIELD_PROMPT}, {"text", FIELD_PROMPT}, {"precision", FIELD_NUMERICS},
+    {"loras", FIELD_LORA}, {"init_image", FIELD_INIT}, {"mask_image", FIELD_MASK}, {"sd_vae", FIELD_VAE},
+    {"textual_inversion", FIELD_EMBEDDING}, {"embeddings", FIELD_EMBEDDING},
 };
 
 const struct field_info *catalog_field(enum field field)
 {
     return &fields[field];
+}
+
+bool field_is_file(enum field field)
+{
+    return fields[field].type == TYPE_FILE || fields[field].type == TYPE_FILES;
 }
 
 size_t word_distance(const char *a, const char *b)

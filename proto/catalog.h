@@ -17,6 +17,9 @@
 /* In the order of nesting of a sweep's axes: outermost first, seed innermost. */
 enum field {
     FIELD_MODEL,
+    FIELD_VAE,
+    FIELD_LORA,
+    FIELD_EMBEDDING,
     FIELD_SIZE,
     FIELD_NUMERICS,
     FIELD_RNG,
@@ -26,13 +29,19 @@ enum field {
     FIELD_SCHEDULE,
     FIELD_STEPS,
     FIELD_CFG,
+    FIELD_INIT,
+    FIELD_MASK,
     FIELD_NEGATIVE,
     FIELD_PROMPT,
     FIELD_SEED,
     FIELD_COUNT
 };
 
-enum field_type { TYPE_TEXT, TYPE_U32, TYPE_U64, TYPE_DECIMAL, TYPE_NAME /* one of a list */, TYPE_SIZE, TYPE_MODEL };
+enum field_type {
+    TYPE_TEXT, TYPE_U32, TYPE_U64, TYPE_DECIMAL, TYPE_NAME /* one of a list */, TYPE_SIZE, TYPE_MODEL,
+    TYPE_FILE,  /* a file's digest, or "" */
+    TYPE_FILES  /* files' digests, each with something of its own: "digest:0.8+digest:1", or "" (spec.h) */
+};
 
 struct field_info {
     enum field field;
@@ -43,9 +52,11 @@ struct field_info {
     const char *minimum, *maximum; /* as text, for numbers; NULL otherwise */
     const char *const *names;  /* TYPE_NAME: NULL-ended list of canonical names */
     const char *help;          /* one line */
+    bool late;                 /* younger than the first sweeps: absent from a resolved sweep too while it is fixed and neutral */
 };
 
 const struct field_info *catalog_field(enum field field);
+bool field_is_file(enum field field); /* its values name files: TYPE_FILE, TYPE_FILES */
 /* By name; ERR_INVALID names the nearest known one; ERR_UNSUPPORTED for fields of DESIGN that this version lacks. */
 MUST_USE enum err catalog_find(enum field *field, const char *name, struct error *error);
 
@@ -75,6 +86,10 @@ MUST_USE enum err sampler_parse(enum sampler *sampler, enum schedule *schedule, 
 enum {
     LIMIT_PROMPT_BYTES = 16384,
     LIMIT_STEPS = 1000,
+    LIMIT_LORAS = 16,               /* of a job */
+    LIMIT_EMBEDDINGS = 32,          /* of a job */
+    LIMIT_TOKEN = 64,               /* bytes of an embedding's word */
+    LIMIT_SWEEP_FILES = 100000,     /* different files that a sweep's values name */
     LIMIT_SIDE = 4096,              /* pixels */
     LIMIT_SWEEP_FILE = 16 << 20,    /* bytes of YAML */
     LIMIT_SWEEP_BYTES = 16 << 20,   /* of a sweep's canonical JSON */

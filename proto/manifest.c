@@ -171,7 +171,7 @@ static void cache_add(const struct digest *digest, const struct stat *stat)
     free(path);
 }
 
-static enum err file_digest(struct digest *digest, const char *path, struct error *error)
+enum err file_digest(struct digest *digest, const char *path, struct error *error)
 {
     struct stat stat_before;
     uint64_t size;

@@ -3,14 +3,11 @@
  */
 #include "proto/model.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -147,6 +144,16 @@ done:
     return code;
 }
 
+bool model_is_single_file(const char *path)
+{
+    uint8_t start[9]; /* the header's length, then its first byte; no manifest holds a byte 0 */
+    FILE *file = fopen(path, "rb");
+    bool is = file && fread(start, 1, sizeof start, file) == sizeof start && start[7] == 0 && start[8] == '{';
+    if (file)
+        fclose(file);
+    return is;
+}
+
 /* ---- facts from a folder ------------------------------------------------------------------------------------------ */
 
 static bool name_ends(const char *name, const char *ending)
@@ -246,117 +253,5 @@ done:
     bytes_release(&index);
     bytes_release(&unet);
     bytes_release(&vae);
-    return code;
-}
-
-/* ---- finding ------------------------------------------------------------------------------------------------------ */
-
-enum { FOLDERS_LIMIT = 66 };
-
-static void folders_release(char *folders[FOLDERS_LIMIT], size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free(folders[i]);
-}
-
-/* The folders that hold models, in the order they are searched; owned. */
-static size_t models_folders(char *folders[FOLDERS_LIMIT])
-{
-    size_t count = 0;
-    const char *list = getenv("SEEDFARM_MODELS");
-    while (list && *list && count < FOLDERS_LIMIT - 2) {
-        size_t size = strcspn(list, ":");
-        if (size)
-            folders[count++] = text_copy_size(list, size);
-        list += size + (list[size] == ':');
-    }
-    char program[4096];
-    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (size > 0) {
-        program[size] = '\0';
-        size_t bin = (size_t)(path_name(program) - program);
-        program[bin ? bin - 1 : 0] = '\0';
-        folders[count++] = text_format("%s/../../../models", program); /* build/release/bin of a checkout */
-        folders[count++] = text_format("%s/../share/seedfarm/models", program);
-    }
-    return count;
-}
-
-static bool is_model(const char *path)
-{
-    char *index = path_join(path, "model_index.json");
-    bool found = file_exists(index) || (file_exists(path) && !folder_exists(path));
-    free(index);
-    return found;
-}
-
-/* `folder`/`name` if it is a model, else NULL; owned. A single file counts: it is refused later, for what it is. */
-static char *model_below(const char *folder, const char *name)
-{
-    char *path = folder && name[0] != '/' ? path_join(folder, name) : text_copy(name);
-    if (is_model(path)) {
-        char *real = realpath(path, NULL);
-        free(path);
-        return real;
-    }
-    free(path);
-    return NULL;
-}
-
-static char *model_of_digest(const struct digest *digest, char *const folders[], size_t count)
-{
-    char *found = NULL;
-    for (size_t i = 0; i < count && !found; i++) {
-        DIR *dir = opendir(folders[i]);
-        struct dirent *entry;
-        while (dir && !found && (entry = readdir(dir))) {
-            char *path = entry->d_name[0] == '.' ? NULL : model_below(folders[i], entry->d_name);
-            struct manifest manifest = {0};
-            /* One that cannot be read is not the one that is looked for. */
-            if (path && manifest_of_folder(&manifest, path, NULL) == ERR_OK && digest_equal(&manifest.digest, digest)) {
-                found = path;
-                path = NULL;
-            }
-            manifest_release(&manifest);
-            free(path);
-        }
-        if (dir)
-            closedir(dir);
-    }
-    return found;
-}
-
-enum err model_find(char **folder, const char *text, const char *beside, struct error *error)
-{
-    char *folders[FOLDERS_LIMIT];
-    size_t count = models_folders(folders);
-    struct digest digest;
-    char *found = NULL;
-    enum err code = ERR_OK;
-
-    if (*text == '\0') {
-        code = error_set(error, ERR_INVALID, "model: want a folder or a name, have \"\"");
-        goto done;
-    }
-    if (digest_parse(&digest, text)) {
-        found = model_of_digest(&digest, folders, count);
-        if (!found)
-            code = error_set(error, ERR_NOT_FOUND, "model %.64s: no model of this digest in SEEDFARM_MODELS or beside the program", text);
-        goto done;
-    }
-    found = model_below(beside, text);
-    if (!found)
-        found = model_below(NULL, text);
-    for (size_t i = 0; i < count && !found && !strchr(text, '/'); i++)
-        found = model_below(folders[i], text);
-    if (!found && strchr(text, '/') && folder_exists(text))
-        code = error_set(error, ERR_INVALID, "model %.300s: no model_index.json in it, so it is no diffusers folder", text);
-    else if (!found)
-        code = error_set(error, ERR_NOT_FOUND, "model \"%.300s\": no such folder beside %s or here, nor a model of that name in "
-                         "SEEDFARM_MODELS or beside the program", text, beside ? beside : "the file");
-done:
-    folders_release(folders, count);
-    if (code == ERR_OK)
-        *folder = found;
     return code;
 }

@@ -8,6 +8,7 @@
 #ifndef PROTO_MODEL_H
 #define PROTO_MODEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -26,9 +27,14 @@ struct manifest {
     struct digest digest; /* the model's */
 };
 void manifest_release(struct manifest *manifest);
+/* A file's SHA-256; of large ones it is remembered (manifest.c). */
+MUST_USE enum err file_digest(struct digest *digest, const char *path, struct error *error);
 MUST_USE enum err manifest_of_folder(struct manifest *manifest, const char *folder, struct error *error);
 void manifest_text(struct bytes *text, const struct manifest *manifest);
 MUST_USE enum err manifest_parse(struct manifest *manifest, const void *data, size_t size, struct error *error);
+
+/* Does the file at `path` begin as a safetensors file does? What bears a model's digest is one, or a manifest. */
+bool model_is_single_file(const char *path);
 
 struct model_facts {
     struct digest digest;

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "base/json.h"
+#include "proto/spec_parts.h"
 
 void spec_init(struct spec *spec)
 {
@@ -21,8 +22,16 @@ void spec_init(struct spec *spec)
     };
 }
 
+/* Every late field there is has its neutral value as its default. */
+void spec_init_neutral(struct spec *spec)
+{
+    spec_init(spec);
+}
+
 void spec_release(struct spec *spec)
 {
+    free(spec->lora);
+    free(spec->embedding);
     free(spec->prompt);
     free(spec->negative);
     memset(spec, 0, sizeof *spec);
@@ -33,8 +42,16 @@ void spec_copy(struct spec *to, const struct spec *from)
     struct spec copy = *from;
     copy.prompt = text_copy(from->prompt);
     copy.negative = text_copy(from->negative);
+    copy.lora = from->lora ? text_copy(from->lora) : NULL;
+    copy.embedding = from->embedding ? text_copy(from->embedding) : NULL;
     spec_release(to);
     *to = copy;
+}
+
+void spec_take(struct spec *to, struct spec *from)
+{
+    *to = *from;
+    memset(from, 0, sizeof *from);
 }
 
 /* error_prefix for an error that nobody may want to read. */
@@ -160,6 +177,15 @@ static enum err name_set(struct spec *spec, enum field field, const char *text, 
     return ERR_OK;
 }
 
+static enum err file_set(struct digest *digest, const char *text, const struct field_info *info, struct error *error)
+{
+    if (*text == '\0')
+        *digest = (struct digest){{0}};
+    else if (!digest_parse(digest, text))
+        return error_set(error, ERR_INVALID, "%s: want a digest of 64 lower-case hex digits, have \"%.80s\"", info->name, text);
+    return ERR_OK;
+}
+
 enum err spec_set(struct spec *spec, enum field field, const char *text, struct error *error)
 {
     const struct field_info *info = catalog_field(field);
@@ -169,6 +195,11 @@ enum err spec_set(struct spec *spec, enum field field, const char *text, struct 
         if (!digest_parse(&spec->model, text))
             return error_set(error, ERR_INVALID, "model: want a digest of 64 lower-case hex digits, have \"%.80s\"", text);
         return ERR_OK;
+    case FIELD_VAE: return file_set(&spec->vae, text, info, error);
+    case FIELD_INIT: return file_set(&spec->init, text, info, error);
+    case FIELD_MASK: return file_set(&spec->mask, text, info, error);
+    case FIELD_LORA: return loras_set(&spec->lora, text, error);
+    case FIELD_EMBEDDING: return embeddings_set(&spec->embedding, text, error);
     case FIELD_SIZE: return size_parse(&spec->width, &spec->height, text, error);
     case FIELD_SAMPLER: return sampler_parse(&spec->sampler, &spec->schedule, text, error);
     case FIELD_SCHEDULE:
@@ -196,15 +227,31 @@ static void u64_add(struct bytes *text, uint64_t value)
     bytes_add(text, digits + at, sizeof digits - at);
 }
 
+static void digest_add(struct bytes *text, const struct digest *digest)
+{
+    char hex[DIGEST_HEX_SIZE];
+    digest_hex(digest, hex);
+    bytes_add(text, hex, DIGEST_HEX_SIZE - 1);
+}
+
+/* A file's digest, or nothing. */
+static void file_add(struct bytes *text, const struct digest *digest)
+{
+    if (!digest_is_zero(digest))
+        digest_add(text, digest);
+}
+
 void spec_get(struct bytes *text, const struct spec *spec, enum field field)
 {
-    char buffer[DIGEST_HEX_SIZE];
+    char buffer[32];
 
     switch (field) {
-    case FIELD_MODEL:
-        digest_hex(&spec->model, buffer);
-        bytes_add(text, buffer, DIGEST_HEX_SIZE - 1);
-        return;
+    case FIELD_MODEL: digest_add(text, &spec->model); return;
+    case FIELD_VAE: file_add(text, &spec->vae); return;
+    case FIELD_INIT: file_add(text, &spec->init); return;
+    case FIELD_MASK: file_add(text, &spec->mask); return;
+    case FIELD_LORA: bytes_add_text(text, spec->lora ? spec->lora : ""); return;
+    case FIELD_EMBEDDING: bytes_add_text(text, spec->embedding ? spec->embedding : ""); return;
     case FIELD_SIZE:
         u64_add(text, spec->width);
         bytes_add(text, "x", 1);
@@ -277,6 +324,11 @@ static void escaped_add(struct bytes *out, const char *text)
 static bool field_neutral(const struct spec *spec, enum field field)
 {
     switch (field) {
+    case FIELD_VAE: return digest_is_zero(&spec->vae);
+    case FIELD_INIT: return digest_is_zero(&spec->init);
+    case FIELD_MASK: return digest_is_zero(&spec->mask);
+    case FIELD_LORA: return !spec->lora;
+    case FIELD_EMBEDDING: return !spec->embedding;
     case FIELD_NEGATIVE: return spec->negative[0] == '\0';
     case FIELD_CLIP_SKIP: return spec->clip_skip == 1;
     case FIELD_RNG: return spec->rng == RNG_CPU;
@@ -288,8 +340,9 @@ static bool field_neutral(const struct spec *spec, enum field field)
 
 /* In the order of RFC 8785. FIELD_COUNT stands for `render`. */
 static const enum field canonical_order[] = {
-    FIELD_CFG, FIELD_CLIP_SKIP, FIELD_MODEL, FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG,
-    FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_SYNTAX};
+    FIELD_CFG, FIELD_CLIP_SKIP, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK, FIELD_MODEL, FIELD_NEGATIVE,
+    FIELD_NUMERICS, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE,
+    FIELD_STEPS, FIELD_SYNTAX, FIELD_VAE};
 _Static_assert(sizeof canonical_order / sizeof *canonical_order == FIELD_COUNT + 1, "every field, and render");
 
 void spec_canonical(struct bytes *out, const struct spec *spec)
@@ -392,7 +445,7 @@ static bool spec_parse_plain(struct spec *spec, const void *data, size_t size)
     struct bytes copy = BYTES_INIT, again = BYTES_INIT;
     struct spec read;
 
-    spec_init(&read);
+    spec_init_neutral(&read);
     bytes_add(&copy, data, size);
     bool plain = spec_read_plain(&read, (char *)copy.data) && spec_writes(&again, &read, data, size);
     if (plain)
@@ -411,7 +464,7 @@ static enum err spec_parse_general(struct spec *spec, const void *data, size_t s
     struct spec read;
     struct bytes again = BYTES_INIT;
 
-    spec_init(&read);
+    spec_init_neutral(&read);
     enum err code = json_parse(&object, data, size, "job", error);
     if (code != ERR_OK)
         goto done;
@@ -443,10 +496,17 @@ enum err spec_parse(struct spec *spec, const void *data, size_t size, struct err
     return spec_parse_plain(spec, data, size) ? ERR_OK : spec_parse_general(spec, data, size, error);
 }
 
+static bool texts_equal(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
 bool spec_batches_with(const struct spec *a, const struct spec *b)
 {
     struct decimal one = {1, 0};
-    return digest_equal(&a->model, &b->model) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
+    return digest_equal(&a->model, &b->model) && digest_equal(&a->vae, &b->vae) && texts_equal(a->lora, b->lora) &&
+           texts_equal(a->embedding, b->embedding) && digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
+           digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
            a->numerics == b->numerics && a->rng == b->rng &&
            (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);

@@ -27,6 +27,9 @@ int decimal_compare(struct decimal a, struct decimal b);
 
 struct spec {
     struct digest model;
+    struct digest vae, init, mask; /* of files; zero: none */
+    char *lora;      /* owned, "digest:weight+...", in the order they are applied; NULL: none */
+    char *embedding; /* owned, "digest:word+..."; NULL: none */
     char *prompt;   /* owned, UTF-8, never NULL */
     char *negative; /* owned, UTF-8, never NULL */
     uint64_t seed;
@@ -42,12 +45,14 @@ struct spec {
 };
 
 void spec_init(struct spec *spec); /* every default of the catalog; prompt "", model zero */
+void spec_init_neutral(struct spec *spec); /* the same, but late fields at their neutral values: what a job that lacks them means */
 void spec_release(struct spec *spec);
 void spec_copy(struct spec *to, const struct spec *from); /* `to` is initialised or released before */
+void spec_take(struct spec *to, struct spec *from);       /* moves; `from` is as released */
 
 /* One field from its text, checked against type and limits; the sentence begins with the field's name. A sampler that
- * names a schedule too ("DPM++ 2M Karras") sets both. TYPE_MODEL wants 64 hex digits here: names and paths are
- * the command line's business. seed "random" or "-1" draws one now. */
+ * names a schedule too ("DPM++ 2M Karras") sets both. Models and files want 64 hex digits here: names and paths are
+ * the command line's business (file_names.h). seed "random" or "-1" draws one now. */
 MUST_USE enum err spec_set(struct spec *spec, enum field field, const char *text, struct error *error);
 /* The text that spec_set would read back. */
 void spec_get(struct bytes *text, const struct spec *spec, enum field field);
@@ -64,7 +69,26 @@ bool spec_seed_folds(const struct spec *spec);
  * is not released. */
 MUST_USE enum err spec_parse(struct spec *spec, const void *data, size_t size, struct error *error);
 
-/* May these two be drawn in one batch? (same model, size, steps, sampler, schedule, clip skip, numerics, guided or not) */
+/* ---- files ---------------------------------------------------------------------------------------------------------- */
+
+struct lora_use {
+    struct digest file;
+    struct decimal weight;
+};
+struct embedding_use {
+    struct digest file;
+    char word[LIMIT_TOKEN + 1]; /* what stands for it in a prompt */
+};
+/* What a checked spec holds; returns how many. */
+size_t spec_loras(struct lora_use out[LIMIT_LORAS], const struct spec *spec);
+size_t spec_embeddings(struct embedding_use out[LIMIT_EMBEDDINGS], const struct spec *spec);
+
+enum { SPEC_FILES_LIMIT = LIMIT_LORAS + LIMIT_EMBEDDINGS + 3 };
+/* Every file that the job needs beside its model. Returns how many. */
+size_t spec_files(struct digest out[SPEC_FILES_LIMIT], const struct spec *spec);
+
+/* May these two be drawn in one batch? (same model, VAE, LoRAs, embeddings, size, steps, sampler, schedule, clip skip,
+ * numerics; guided or not; from a picture or not; masked or not) */
 bool spec_batches_with(const struct spec *a, const struct spec *b);
 
 #endif

@@ -10,7 +10,7 @@
  *            {"fields":["prompt","seed"],"table":"<sha256>","count":1000000,"size":123456},
  *            {"fields":["seed"],"from":"0","to":"63","step":"1"}],
  *    "exclude":[{"cfg":["7","8"],"sampler":["DDIM"]}],
- *    "fixed":{"model":"<sha256>","size":"64x64","steps":"20", ... every field not on an axis, as text},
+ *    "fixed":{"model":"<sha256>","size":"64x64","steps":"20", ... every field not on an axis, as text (late ones at their neutral value are left out)},
  *    "sweep":1}
  * Axes stand in order of nesting (outermost first; an axis of several fields stands at its outermost field's place).
  *
@@ -26,6 +26,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "proto/catalog.h"
+#include "proto/file_names.h"
 #include "proto/model.h"
 #include "proto/spec.h"
 
@@ -129,6 +130,7 @@ struct sweep_file {
     uint32_t table_count;
     char *models[64];       /* distinct model folders named, in order; their digests are in the sweep */
     uint32_t model_count;
+    struct file_book files; /* that its values name; those of excludes too */
 };
 
 /* Reads the file, its prompt and rows files, and its models (model_find, model_facts_read), and checks sizes against each

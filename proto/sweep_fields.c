@@ -115,8 +115,35 @@ static enum err column_add_one(struct column *column, struct reading *reading, c
     return code;
 }
 
+/* {NAME: WEIGHT or WORD, ...}: one value, a list of files. */
+static enum err column_add_files(struct column *column, struct reading *reading, const struct yaml_node *map)
+{
+    struct spec *scratch = &reading->scratch;
+    struct bytes value = BYTES_INIT;
+    enum err code = ERR_OK;
+    for (size_t i = 0; i < map->count && code == ERR_OK; i += 2) {
+        if (map->items[i + 1].kind != YAML_SCALAR)
+            code = error_set(reading->error, ERR_INVALID, "%s: %.80s: want a number or a word", catalog_field(column->field)->name,
+                             map->items[i].text);
+        else
+            code = file_item(&value, &reading->file->files, column->field, map->items[i].text, map->items[i + 1].text,
+                             reading->folder, reading->error);
+    }
+    if (code == ERR_OK)
+        code = spec_set(scratch, column->field, bytes_text(&value), reading->error);
+    if (code == ERR_OK) {
+        bytes_clear(&value);
+        spec_get(&value, scratch, column->field);
+        texts_add(&column->values, text_copy(bytes_text(&value)));
+    }
+    bytes_release(&value);
+    return code == ERR_OK ? ERR_OK : reading_at(reading, map->line, code);
+}
+
 static enum err column_add(struct column *column, struct reading *reading, const struct yaml_node *node)
 {
+    if (node->kind == YAML_MAP && catalog_field(column->field)->type == TYPE_FILES)
+        return column_add_files(column, reading, node);
     struct texts variants = {0};
     const char *name = catalog_field(column->field)->name;
     enum err code;
@@ -215,6 +242,15 @@ static void axis_of_table(struct reading *reading, struct table_made *made)
     file->tables[file->table_count++].size = made->size;
 }
 
+/* Is this {file: NAME, ...}, where a mapping may also be a value? */
+static bool map_names_file(const struct yaml_node *map)
+{
+    for (size_t i = 0; i < map->count; i += 2)
+        if (strcmp(map->items[i].text, "file") == 0)
+            return true;
+    return false;
+}
+
 /* {file: captions.jsonl, column: text} */
 static enum err file_read_column(struct reading *reading, enum field field, const struct yaml_node *map)
 {
@@ -262,7 +298,7 @@ enum err field_read(struct reading *reading, enum field field, const struct yaml
 
     if (code != ERR_OK)
         return code;
-    if (value->kind == YAML_MAP)
+    if (value->kind == YAML_MAP && (catalog_field(field)->type != TYPE_FILES || map_names_file(value)))
         return file_read_column(reading, field, value);
     if (value->kind == YAML_SCALAR && is_range(field, value->text)) {
         struct axis axis;
@@ -276,7 +312,7 @@ enum err field_read(struct reading *reading, enum field field, const struct yaml
     if (code == ERR_OK) {
         if (columns[0].implies)
             reading->implied_line = key->line;
-        if (value->kind == YAML_SCALAR && columns[0].values.count == 1) {
+        if (value->kind != YAML_LIST && columns[0].values.count == 1) {
             fix_value(reading, &columns[0]);
         } else {
             if (columns[0].implies)

@@ -20,6 +20,7 @@ void sweep_file_release(struct sweep_file *file)
     }
     for (uint32_t m = 0; m < file->model_count; m++)
         free(file->models[m]);
+    file_book_release(&file->files);
     free(file->name);
     memset(file, 0, sizeof *file);
 }
@@ -84,6 +85,14 @@ enum err value_normal(struct bytes *out, struct reading *reading, enum field fie
         if (code != ERR_OK)
             return code;
         scratch->model = model->facts.digest;
+    } else if (field_is_file(field)) {
+        struct bytes value = BYTES_INIT;
+        enum err code = file_value(&value, &reading->file->files, field, text, reading->folder, reading->error);
+        if (code == ERR_OK)
+            code = spec_set(scratch, field, bytes_text(&value), reading->error);
+        bytes_release(&value);
+        if (code != ERR_OK)
+            return code;
     } else {
         scratch->schedule = SCHEDULE_COUNT; /* none yet: a sampler's name may bring one */
         enum err code = spec_set(scratch, field, text, reading->error);

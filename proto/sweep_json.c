@@ -105,8 +105,11 @@ enum err sweep_resolved(struct bytes *json, const struct sweep *sweep, struct er
     for (int field = 0; field < FIELD_COUNT; field++) {
         if (on_axis[field])
             continue;
+        const struct field_info *info = catalog_field((enum field)field);
         bytes_clear(&text);
         spec_get(&text, &sweep->fixed, (enum field)field);
+        if (info->late && strcmp(bytes_text(&text), info->neutral) == 0)
+            continue; /* sweeps of before it was there keep their ids */
         json_object_set_new(fixed, catalog_field((enum field)field)->name, text_json(bytes_text(&text)));
     }
     json_object_set_new(object, "axes", axes);
@@ -304,7 +307,7 @@ enum err sweep_parse(struct sweep *sweep, const void *data, size_t size, struct 
 
     if (size > LIMIT_SWEEP_BYTES)
         return error_set(error, ERR_LIMIT, "sweep: want at most %d bytes, have %zu", LIMIT_SWEEP_BYTES, size);
-    spec_init(&read.fixed);
+    spec_init_neutral(&read.fixed);
     code = json_parse(&object, data, size, "sweep", error);
     if (code == ERR_OK && !json_is_object(object))
         code = want(error, "a JSON object");

@@ -7,7 +7,7 @@
 enum { MODELS_KEPT = 2 };
 
 struct place {
-    struct digest digest;
+    struct digest key;   /* spec_model_key */
     struct model *model; /* NULL: the place is free */
     struct renderer *renderer;
     uint64_t used; /* a count that grows with every use */
@@ -65,15 +65,14 @@ static struct place *oldest_place(struct easel *easel) {
 
 /* What the budget leaves for a run beside `model`'s weights. Where both kept models would take more than half of the budget
  * the other one goes: pictures matter more than a model that may be asked for again. */
-static enum err run_budget(uint64_t *budget, struct easel *easel, const struct place *place, const char *folder,
-                           struct error *error) {
+static enum err run_budget(uint64_t *budget, struct easel *easel, const struct place *place, struct error *error) {
     uint64_t own = model_shape(place->model)->weight_bytes, others = 0;
     *budget = 0;
     if (!easel->memory_bytes)
         return ERR_OK;
     if (own >= easel->memory_bytes)
-        return error_set(error, ERR_MEMORY, "%s: its weights take %" PRIu64 " bytes, this worker may use %" PRIu64, folder,
-                         own, easel->memory_bytes);
+        return error_set(error, ERR_MEMORY, "the model's weights take %" PRIu64 " bytes, this worker may use %" PRIu64, own,
+                         easel->memory_bytes);
     for (int i = 0; i < MODELS_KEPT; i++)
         if (&easel->places[i] != place && easel->places[i].model)
             others += model_shape(easel->places[i].model)->weight_bytes;
@@ -87,33 +86,35 @@ static enum err run_budget(uint64_t *budget, struct easel *easel, const struct p
     return ERR_OK;
 }
 
-static enum err load_place(struct easel *easel, struct place *place, const char *folder, struct error *error) {
+static enum err load_place(struct easel *easel, struct place *place, const struct spec *spec, const struct file_places *places,
+                           struct error *error) {
     uint64_t budget;
-    enum err err = model_load(&place->model, easel->device, folder, error);
+    enum err err = spec_model_load(&place->model, easel->device, spec, places, error);
     if (!err)
-        err = run_budget(&budget, easel, place, folder, error);
+        err = run_budget(&budget, easel, place, error);
     if (!err)
         err = renderer_create(&place->renderer, place->model, budget, error);
     return err;
 }
 
-static enum err easel_load(void *context, const struct digest *model, const char *folder, struct error *error) {
+static enum err easel_load(void *context, const struct spec *spec, const struct file_places *places, struct error *error) {
     struct easel *easel = context;
+    struct digest key = spec_model_key(spec);
     struct place *place = NULL;
     for (int i = 0; i < MODELS_KEPT; i++)
-        if (easel->places[i].model && digest_equal(&easel->places[i].digest, model))
+        if (easel->places[i].model && digest_equal(&easel->places[i].key, &key))
             place = &easel->places[i];
     if (!place) {
         place = oldest_place(easel);
         if (place == easel->current)
             easel->current = NULL;
         clear_place(place);
-        enum err err = load_place(easel, place, folder, error);
+        enum err err = load_place(easel, place, spec, places, error);
         if (err) {
             clear_place(place);
             return err;
         }
-        place->digest = *model;
+        place->key = key;
     }
     place->used = ++easel->uses;
     easel->current = place;
@@ -121,11 +122,11 @@ static enum err easel_load(void *context, const struct digest *model, const char
 }
 
 static enum err easel_draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
-                           const struct render_watch *watch, struct error *error) {
+                           const struct file_places *places, const struct render_watch *watch, struct error *error) {
     struct easel *easel = context;
     if (!easel->current)
         return error_set(error, ERR_INTERNAL, "a batch of %zu before any model was loaded", count);
-    return render_specs(out, easel->current->renderer, device_class(easel->device), specs, count, watch, NULL, error);
+    return render_specs(out, easel->current->renderer, device_class(easel->device), specs, count, places, watch, NULL, error);
 }
 
 struct painter easel_painter(struct easel *easel) {

@@ -1,7 +1,7 @@
 /*
- * fetch.c - a model from the coordinator, piece by piece.
+ * fetch.c - an object from the coordinator, piece by piece: a file, or a model.
  *
- * The manifest is the object named by the model's digest, and names every file by its own. Pieces are asked for several at
+ * The object named by a model's digest is a single file, or a manifest that names every file by its own. Pieces are asked for several at
  * a time and may come in any order; what did not come in time is asked for again, so a lost connection costs only time.
  */
 #include <errno.h>
@@ -152,8 +152,8 @@ static enum err fetch_object(uint64_t *size, const char *path, const struct dige
 }
 
 /* The manifest's paths are checked by its parser: they stay below `folder`. */
-static enum err fetch_file(uint64_t *total, const char *folder, const struct model_file *file, uint64_t limit,
-                           const struct model_source *source, struct error *error) {
+static enum err fetch_listed_file(uint64_t *total, const char *folder, const struct model_file *file, uint64_t limit,
+                                  const struct model_source *source, struct error *error) {
     char *path = path_join(folder, file->path);
     char *parent = text_copy_size(path, (size_t)(path_name(path) - path - 1));
     uint64_t size;
@@ -167,27 +167,37 @@ static enum err fetch_file(uint64_t *total, const char *folder, const struct mod
     return err;
 }
 
-enum err fetch_model(const char *folder, const struct digest *digest, uint64_t limit, const struct model_source *source,
-                     struct error *error) {
-    char *path = text_format("%s.manifest", folder);
+static uint64_t room(uint64_t limit) {
+    return !limit || limit > LIMIT_OBJECT ? LIMIT_OBJECT : limit;
+}
+
+enum err fetch_file(const char *path, const struct digest *digest, uint64_t limit, const struct model_source *source,
+                    struct error *error) {
+    uint64_t size;
+    return fetch_object(&size, path, digest, room(limit), 0, source, error);
+}
+
+/* The files of the manifest that lies at `path`, into a folder in its place. */
+static enum err fetch_listed(const char *path, uint64_t limit, const struct model_source *source, struct error *error) {
     struct bytes text = BYTES_INIT;
     struct manifest manifest = { .files = NULL };
-    uint64_t size, total = 0;
-    if (!limit || limit > LIMIT_OBJECT)
-        limit = LIMIT_OBJECT;
-    unlink(path); /* of an attempt that was killed */
-    enum err err = fetch_object(&size, path, digest, MODEL_MANIFEST_LIMIT, 0, source, error);
-    if (!err)
-        err = file_read(&text, path, MODEL_MANIFEST_LIMIT, error);
+    uint64_t total = 0;
+    enum err err = file_read(&text, path, MODEL_MANIFEST_LIMIT, error);
     if (!err)
         err = manifest_parse(&manifest, text.data, text.size, error);
+    if (!err && unlink(path) != 0)
+        err = error_errno(error, "%s", path);
     if (!err)
-        err = folder_create(folder, error);
+        err = folder_create(path, error);
     for (size_t i = 0; i < manifest.count && !err; i++)
-        err = fetch_file(&total, folder, &manifest.files[i], limit, source, error);
-    unlink(path);
+        err = fetch_listed_file(&total, path, &manifest.files[i], room(limit), source, error);
     manifest_release(&manifest);
     bytes_release(&text);
-    free(path);
     return err;
+}
+
+enum err fetch_model(const char *path, const struct digest *digest, uint64_t limit, const struct model_source *source,
+                     struct error *error) {
+    enum err err = fetch_file(path, digest, limit, source, error);
+    return err || model_is_single_file(path) ? err : fetch_listed(path, limit, source, error);
 }

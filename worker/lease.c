@@ -55,7 +55,7 @@ void lease_destroy(struct lease *lease) {
         spec_release(&lease->specs[i]);
     free(lease->specs);
     free(lease->keys);
-    free(lease->folder);
+    file_places_release(&lease->places);
     free(lease);
 }
 

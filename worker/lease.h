@@ -11,6 +11,7 @@
 
 #include "proto/message.h"
 #include "proto/spec.h"
+#include "worker/places.h"
 
 struct lease {
     uint64_t id;
@@ -18,7 +19,7 @@ struct lease {
     struct spec *specs;   /* [count] */
     struct digest *keys;  /* [count] */
     size_t count;
-    char *folder;         /* of its model: set by the thread that makes models ready, before the render thread sees it */
+    struct file_places places; /* of its model and files: set by the thread that makes models ready, before the render thread sees it */
     atomic_bool cancelled;
     bool ended;                  /* the socket thread's own: only its results are waited for */
     atomic_uint_fast64_t progress; /* phase, step and steps in one word, so that they are always of one moment */

@@ -1,7 +1,7 @@
 /*
  * models.c - local folders, the cache and its budget.
  *
- * A folder is hashed once in a process; its files must not change under a running worker.
+ * What is hashed once in a process must not change under a running worker.
  */
 #include "worker/models.h"
 
@@ -22,8 +22,8 @@
 #include "base/log.h"
 
 struct local {
-    char *folder;
-    bool hashed; /* digest is known, or its folder turned out to be none of a model's */
+    char *path;  /* a model's folder, or a file */
+    bool hashed; /* digest is known, or it turned out to be none */
     bool usable;
     struct digest digest;
 };
@@ -77,7 +77,7 @@ static void remove_tree(const char *path) {
         log_event(LOG_ERROR, "model-cache-stuck", "why", error.message, NULL);
 }
 
-static char *cached_folder(const struct models *models, const struct digest *digest) {
+static char *cached_path(const struct models *models, const struct digest *digest) {
     char hex[DIGEST_HEX_SIZE];
     digest_hex(digest, hex);
     return path_join(models->cache, hex);
@@ -92,29 +92,45 @@ static bool is_model(const char *folder) {
     return is;
 }
 
-static void add_local(struct models *models, const char *folder) {
+static void add_local(struct models *models, const char *path) {
     models->locals = memory_grow(models->locals, models->local_count + 1, sizeof *models->locals);
-    models->locals[models->local_count++] = (struct local){ .folder = text_copy(folder) };
+    models->locals[models->local_count++] = (struct local){ .path = text_copy(path) };
 }
 
-static enum err add_path(struct models *models, const char *path, struct error *error) {
-    if (!folder_exists(path))
-        return error_set(error, ERR_INVALID, "--models %s: want a model's folder or a folder of models, there is none", path);
-    if (is_model(path)) {
-        add_local(models, path);
-        return ERR_OK;
-    }
+static bool is_weights(const char *path) {
+    size_t size = strlen(path), tail = strlen(".safetensors");
+    return size > tail && strcmp(path + size - tail, ".safetensors") == 0 && file_exists(path) && !folder_exists(path);
+}
+
+/* Models and files of weights in `path`, and, `depth` deep, in the folders that lie there. */
+static enum err add_folder(struct models *models, const char *path, int depth, struct error *error) {
+    enum err err = ERR_OK;
     DIR *listing = opendir(path);
     if (!listing)
         return error_errno(error, "--models %s", path);
-    for (struct dirent *entry = readdir(listing); entry; entry = readdir(listing)) {
-        char *folder = path_join(path, entry->d_name);
-        if (entry->d_name[0] != '.' && is_model(folder))
-            add_local(models, folder);
-        free(folder);
+    for (struct dirent *entry = readdir(listing); entry && !err; entry = readdir(listing)) {
+        char *below = path_join(path, entry->d_name);
+        if (entry->d_name[0] == '.')
+            ;
+        else if (is_model(below) || is_weights(below))
+            add_local(models, below);
+        else if (depth && folder_exists(below))
+            err = add_folder(models, below, depth - 1, error);
+        free(below);
     }
     closedir(listing);
-    return ERR_OK;
+    return err;
+}
+
+static enum err add_path(struct models *models, const char *path, struct error *error) {
+    if (is_model(path) || is_weights(path)) {
+        add_local(models, path);
+        return ERR_OK;
+    }
+    if (!folder_exists(path))
+        return error_set(error, ERR_INVALID, "--models %s: want a model's folder, a safetensors file or a folder of such, there is"
+                         " none", path);
+    return add_folder(models, path, 1, error);
 }
 
 static enum err add_paths(struct models *models, const char *paths, struct error *error) {
@@ -180,7 +196,7 @@ void models_close(struct models *models) {
     if (!models)
         return;
     for (size_t i = 0; i < models->local_count; i++)
-        free(models->locals[i].folder);
+        free(models->locals[i].path);
     pthread_mutex_destroy(&models->mutex);
     free(models->locals);
     free(models->cached);
@@ -219,20 +235,29 @@ static bool is_held(struct models *models, const struct digest *digest) {
 
 /* ---- finding -------------------------------------------------------------------------------------------------------- */
 
-static void hash_local(struct local *local) {
+static enum err folder_digest(struct digest *digest, const char *folder, struct error *error) {
     struct manifest manifest;
+    enum err err = manifest_of_folder(&manifest, folder, error);
+    if (err)
+        return err;
+    *digest = manifest.digest;
+    manifest_release(&manifest);
+    return ERR_OK;
+}
+
+static void hash_local(struct local *local) {
     struct error error;
     char hex[DIGEST_HEX_SIZE];
     local->hashed = true;
-    if (manifest_of_folder(&manifest, local->folder, &error) != ERR_OK) {
-        log_event(LOG_WARN, "model-unreadable", "folder", local->folder, "why", error.message, NULL);
+    enum err err = folder_exists(local->path) ? folder_digest(&local->digest, local->path, &error)
+                                              : file_digest(&local->digest, local->path, &error);
+    if (err) {
+        log_event(LOG_WARN, "model-unreadable", "path", local->path, "why", error.message, NULL);
         return;
     }
     local->usable = true;
-    local->digest = manifest.digest;
     digest_hex(&local->digest, hex);
-    log_event(LOG_INFO, "model-found", "folder", local->folder, "model", hex, NULL);
-    manifest_release(&manifest);
+    log_event(LOG_INFO, "model-found", "path", local->path, "model", hex, NULL);
 }
 
 static char *find_local(struct models *models, const struct digest *digest) {
@@ -241,7 +266,7 @@ static char *find_local(struct models *models, const struct digest *digest) {
         if (!local->hashed)
             hash_local(local);
         if (local->usable && digest_equal(&local->digest, digest))
-            return text_copy(local->folder);
+            return text_copy(local->path);
     }
     return NULL;
 }
@@ -254,35 +279,35 @@ static struct cached *find_cached(struct models *models, const struct digest *di
 }
 
 static void remove_cached(struct models *models, struct cached *cached) {
-    char *folder = cached_folder(models, &cached->digest);
-    remove_tree(folder);
-    free(folder);
+    char *path = cached_path(models, &cached->digest);
+    remove_tree(path);
+    free(path);
     *cached = models->cached[--models->cached_count];
 }
 
-/* Is the cached folder still what its name says? One that is not goes, and is fetched anew. */
-static bool verify_cached(struct models *models, struct cached *cached, const char *folder) {
-    struct manifest manifest = { .files = NULL };
-    struct error error = { .message = "its files have another digest" };
+/* Is what lies in the cache still what its name says? One that is not goes, and is fetched anew. */
+static bool verify_cached(struct models *models, struct cached *cached, const char *path) {
+    struct digest have;
+    uint64_t size;
+    struct error error = { .message = "it has another digest" };
     if (cached->verified)
         return true;
-    cached->verified = manifest_of_folder(&manifest, folder, &error) == ERR_OK &&
-                       digest_equal(&manifest.digest, &cached->digest);
-    manifest_release(&manifest);
+    enum err err = folder_exists(path) ? folder_digest(&have, path, &error) : digest_of_file(&have, &size, path, &error);
+    cached->verified = !err && digest_equal(&have, &cached->digest);
     if (cached->verified)
         return true;
-    log_event(LOG_WARN, "model-damaged", "folder", folder, "why", error.message, NULL);
+    log_event(LOG_WARN, "model-damaged", "path", path, "why", error.message, NULL);
     remove_cached(models, cached);
     return false;
 }
 
-static void mark_used(struct cached *cached, const char *folder) {
+static void mark_used(struct cached *cached, const char *path) {
     uint64_t now_ms = clock_unix_ms();
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
                                  { (time_t)(now_ms / 1000), (long)(now_ms % 1000) * 1000000 } };
     cached->used_ns = (int64_t)now_ms * 1000000;
-    if (utimensat(AT_FDCWD, folder, times, 0) != 0)
-        log_event(LOG_WARN, "model-cache-time", "folder", folder, "why", strerror(errno), NULL);
+    if (utimensat(AT_FDCWD, path, times, 0) != 0)
+        log_event(LOG_WARN, "model-cache-time", "path", path, "why", strerror(errno), NULL);
 }
 
 static void keep_budget(struct models *models) {
@@ -304,14 +329,18 @@ static void keep_budget(struct models *models) {
     }
 }
 
-static enum err fetch_into_cache(char **folder, struct models *models, const struct digest *digest,
+/* fetch_model or fetch_file. */
+typedef enum err fetch(const char *path, const struct digest *digest, uint64_t limit, const struct model_source *source,
+                       struct error *error);
+
+static enum err fetch_into_cache(char **path, struct models *models, const struct digest *digest, fetch *fetch_object,
                                  const struct model_source *source, struct error *error) {
     char hex[DIGEST_HEX_SIZE];
     digest_hex(digest, hex);
     char *draft = text_format("%s/fetch-%s", models->cache, hex);
-    char *place = cached_folder(models, digest);
+    char *place = cached_path(models, digest);
     uint64_t begin_ms = clock_monotonic_ms();
-    enum err err = fetch_model(draft, digest, models->cache_bytes, source, error);
+    enum err err = fetch_object(draft, digest, models->cache_bytes, source, error);
     if (err)
         goto done;
     if (rename(draft, place) != 0) {
@@ -327,36 +356,46 @@ static enum err fetch_into_cache(char **folder, struct models *models, const str
     log_event(LOG_INFO, "model-fetched", "model", hex, "bytes", bytes, "ms", ms, NULL);
     free(bytes);
     free(ms);
-    *folder = place;
+    *path = place;
     place = NULL;
 done:
-    if (err && folder_exists(draft))
+    if (err && (file_exists(draft) || folder_exists(draft)))
         remove_tree(draft);
     free(draft);
     free(place);
     return err;
 }
 
-enum err models_hold(char **folder, struct models *models, const struct digest *digest, const struct model_source *source,
-                     struct error *error) {
+static enum err hold_by(char **path, struct models *models, const struct digest *digest, fetch *fetch_object,
+                        const struct model_source *source, struct error *error) {
     char *found = find_local(models, digest);
     enum err err = ERR_OK;
     if (!found) {
         struct cached *cached = find_cached(models, digest);
         if (cached)
-            found = cached_folder(models, digest);
+            found = cached_path(models, digest);
         if (cached && !verify_cached(models, cached, found)) {
             free(found);
             found = NULL;
         }
         if (!found)
-            err = fetch_into_cache(&found, models, digest, source, error);
+            err = fetch_into_cache(&found, models, digest, fetch_object, source, error);
         if (err)
             return err;
         mark_used(find_cached(models, digest), found);
     }
     hold(models, digest);
     keep_budget(models);
-    *folder = found;
+    *path = found;
     return ERR_OK;
+}
+
+enum err models_hold(char **path, struct models *models, const struct digest *digest, const struct model_source *source,
+                     struct error *error) {
+    return hold_by(path, models, digest, fetch_model, source, error);
+}
+
+enum err models_hold_file(char **path, struct models *models, const struct digest *digest,
+                          const struct model_source *source, struct error *error) {
+    return hold_by(path, models, digest, fetch_file, source, error);
 }

@@ -12,11 +12,12 @@
 struct painter {
     void *context;
     const char *device_class; /* "cpu x86-64-v4"; outlives the painter's use */
-    /* Have the model in this folder ready; asked before every batch, cheap where it is ready already. */
-    enum err (*load)(void *context, const struct digest *model, const char *folder, struct error *error);
-    /* As render_specs, with the model loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
+    /* Have ready what draws this job and those that share its batch (spec_model_key), from the files in these places; asked
+     * before every batch, cheap where it is ready already. */
+    enum err (*load)(void *context, const struct spec *spec, const struct file_places *places, struct error *error);
+    /* As render_specs, with what was loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
     enum err (*draw)(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
-                     const struct render_watch *watch, struct error *error);
+                     const struct file_places *places, const struct render_watch *watch, struct error *error);
 };
 
 #endif

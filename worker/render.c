@@ -23,6 +23,82 @@ static struct render_job job_of(const struct spec *spec) {
     };
 }
 
+/* ---- models --------------------------------------------------------------------------------------------------------- */
+
+struct digest spec_model_key(const struct spec *spec) {
+    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING };
+    struct bytes text = BYTES_INIT;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        spec_get(&text, spec, fields[i]);
+        bytes_add_text(&text, "\n");
+    }
+    struct digest key = digest_of(text.data, text.size);
+    bytes_release(&text);
+    return key;
+}
+
+static enum err find_place(const char **path, const struct file_places *places, const struct digest *digest, enum field field,
+                           struct error *error) {
+    char hex[DIGEST_HEX_SIZE];
+    *path = file_places_find(places, digest);
+    if (*path)
+        return ERR_OK;
+    digest_hex(digest, hex);
+    return error_set(error, ERR_NOT_FOUND, "%s: its file (object %s) is not here", catalog_field(field)->name, hex);
+}
+
+/* What spec_model_load reads, as the pipeline wants it; paths and words are borrowed. */
+struct wanted_model {
+    struct lora_use loras[LIMIT_LORAS];
+    struct embedding_use embeddings[LIMIT_EMBEDDINGS];
+    struct model_lora lora_files[LIMIT_LORAS];
+    struct model_embedding embedding_files[LIMIT_EMBEDDINGS];
+    struct model_files files;
+};
+
+static enum err wanted_find(struct wanted_model *wanted, const struct spec *spec, const struct file_places *places,
+                            struct error *error) {
+    *wanted = (struct wanted_model){ .files = { .loras = wanted->lora_files, .embeddings = wanted->embedding_files } };
+    struct model_files *files = &wanted->files;
+    files->lora_count = spec_loras(wanted->loras, spec);
+    files->embedding_count = spec_embeddings(wanted->embeddings, spec);
+    enum err err = find_place(&files->model, places, &spec->model, FIELD_MODEL, error);
+    if (!err && !digest_is_zero(&spec->vae))
+        err = find_place(&files->vae, places, &spec->vae, FIELD_VAE, error);
+    for (size_t i = 0; i < files->lora_count && !err; i++) {
+        wanted->lora_files[i].weight = decimal_value(wanted->loras[i].weight);
+        err = find_place(&wanted->lora_files[i].path, places, &wanted->loras[i].file, FIELD_LORA, error);
+    }
+    for (size_t i = 0; i < files->embedding_count && !err; i++) {
+        wanted->embedding_files[i].word = wanted->embeddings[i].word;
+        err = find_place(&wanted->embedding_files[i].path, places, &wanted->embeddings[i].file, FIELD_EMBEDDING, error);
+    }
+    return err;
+}
+
+enum err spec_model_load(struct model **model, struct device *device, const struct spec *spec, const struct file_places *places,
+                         struct error *error) {
+    struct wanted_model wanted;
+    enum err err = wanted_find(&wanted, spec, places, error);
+    return err ? err : model_load_files(model, device, &wanted.files, error);
+}
+
+enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error) {
+    struct wanted_model wanted;
+    enum err err = wanted_find(&wanted, spec, places, error);
+    return err ? err : model_check_files(&wanted.files, error);
+}
+
+/* ---- pictures ------------------------------------------------------------------------------------------------------- */
+
+/* Fields that a job may hold and nothing here draws with. */
+static enum err check_served(const struct spec *spec, const struct file_places *places, struct error *error) {
+    (void)places;
+    if (!digest_is_zero(&spec->init) || !digest_is_zero(&spec->mask))
+        return error_set(error, ERR_UNSUPPORTED, "init, mask: this version does not start from pictures");
+    return ERR_OK;
+}
+
 /* PNG and digests of one picture. */
 static enum err finish(struct rendered *out, const struct spec *spec, const char *device_class,
                        const struct render_output *output, struct error *error) {
@@ -60,14 +136,16 @@ done:
 }
 
 enum err render_specs(struct rendered *out, struct renderer *renderer, const char *device_class,
-                      const struct spec *const *specs, size_t count, const struct render_watch *watch, const char *trace,
-                      struct error *error) {
+                      const struct spec *const *specs, size_t count, const struct file_places *places,
+                      const struct render_watch *watch, const char *trace, struct error *error) {
     uint64_t begin_ms = clock_monotonic_ms();
     struct render_job *jobs = memory_get_array(count, sizeof *jobs);
     struct render_output *outputs = memory_get_array(count, sizeof *outputs);
     for (size_t i = 0; i < count; i++)
         jobs[i] = job_of(specs[i]);
-    enum err err = renderer_render(renderer, jobs, count, watch, trace, outputs, error);
+    enum err err = check_served(specs[0], places, error);
+    if (!err)
+        err = renderer_render(renderer, jobs, count, watch, trace, outputs, error);
     if (err)
         goto done;
     for (size_t i = 0; i < count; i++) {

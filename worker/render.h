@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "pipeline/pipeline.h"
 #include "proto/spec.h"
+#include "worker/places.h"
 
 struct rendered {
     struct error error;    /* this job's own trouble (NaN, say); the rest is empty then */
@@ -23,9 +24,17 @@ struct rendered {
 };
 void rendered_release(struct rendered *rendered);
 
+/* What of a job decides which prepared model draws it: its model, VAE, LoRAs and embeddings. */
+struct digest spec_model_key(const struct spec *spec);
+/* The model that draws this job, of the files in these places. */
+MUST_USE enum err spec_model_load(struct model **model, struct device *device, const struct spec *spec,
+                                  const struct file_places *places, struct error *error);
+/* What spec_model_load would refuse. */
+MUST_USE enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error);
+
 /* All specs may share one batch (spec_batches_with). `trace` as in pipeline.h, or NULL. */
 MUST_USE enum err render_specs(struct rendered *out, struct renderer *renderer, const char *device_class,
-                               const struct spec *const *specs, size_t count, const struct render_watch *watch,
-                               const char *trace, struct error *error);
+                               const struct spec *const *specs, size_t count, const struct file_places *places,
+                               const struct render_watch *watch, const char *trace, struct error *error);
 
 #endif

@@ -173,6 +173,35 @@ static void show_fetching(void *context, uint64_t bytes, uint64_t total) {
     lease_set_progress(workshop->fetching, PHASE_FETCH, (uint32_t)(bytes >> 20), (uint32_t)(total >> 20));
 }
 
+static void drop_places(struct workshop *workshop, const struct lease *lease) {
+    for (size_t i = 0; i < lease->places.count; i++)
+        models_drop(workshop->options.models, &lease->places.list[i].digest);
+}
+
+/* Hold what all jobs of the lease need: their model, and the files that they name. */
+static enum err hold_places(struct workshop *workshop, struct lease *lease, const struct model_source *source,
+                            struct error *error) {
+    struct models *models = workshop->options.models;
+    struct digest files[SPEC_FILES_LIMIT];
+    char *path;
+    enum err err = models_hold(&path, models, &lease->specs[0].model, source, error);
+    if (!err)
+        file_places_add(&lease->places, &lease->specs[0].model, path);
+    for (size_t i = 0; i < lease->count && !err; i++) {
+        size_t count = spec_files(files, &lease->specs[i]);
+        for (size_t f = 0; f < count && !err; f++) {
+            if (file_places_find(&lease->places, &files[f]))
+                continue;
+            err = models_hold_file(&path, models, &files[f], source, error);
+            if (!err)
+                file_places_add(&lease->places, &files[f], path);
+        }
+    }
+    if (err)
+        drop_places(workshop, lease);
+    return err;
+}
+
 static void *run_models(void *context) {
     struct workshop *workshop = context;
     const struct model_source source = { workshop, ask_piece, answer_piece, show_fetching };
@@ -184,7 +213,7 @@ static void *run_models(void *context) {
             end_lease(workshop, lease);
             continue;
         }
-        enum err err = models_hold(&lease->folder, workshop->options.models, &lease->specs[0].model, &source, &error);
+        enum err err = hold_places(workshop, lease, &source, &error);
         if (!err) {
             queue_put(workshop, &workshop->to_render, lease);
             continue;
@@ -321,7 +350,7 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
     uint64_t begin_ms = clock_monotonic_ms();
     for (size_t i = 0; i < count; i++)
         specs[i] = &lease->specs[picked[i]];
-    enum err err = painter->draw(painter->context, rendered, specs, count, &watch, &error);
+    enum err err = painter->draw(painter->context, rendered, specs, count, &lease->places, &watch, &error);
     if (!err) {
         atomic_store(&workshop->job_ms, (unsigned)((clock_monotonic_ms() - begin_ms) / count));
         err = keep_batch(workshop, lease, picked, count, rendered);
@@ -361,16 +390,15 @@ static void *run_renders(void *context) {
     const struct painter *painter = &workshop->options.painter;
     for (struct lease *lease = queue_take(workshop, &workshop->to_render); lease;
          lease = queue_take(workshop, &workshop->to_render)) {
-        const struct digest *model = &lease->specs[0].model;
         struct error error;
         if (!atomic_load(&lease->cancelled)) {
             lease_set_progress(lease, PHASE_LOAD, 0, 0);
-            if (painter->load(painter->context, model, lease->folder, &error) == ERR_OK)
+            if (painter->load(painter->context, &lease->specs[0], &lease->places, &error) == ERR_OK)
                 render_lease(workshop, lease);
             else
                 fail(workshop, lease, lease->keys, lease->count, &error);
         }
-        models_drop(workshop->options.models, model);
+        drop_places(workshop, lease);
         end_lease(workshop, lease);
     }
     return NULL;

@@ -196,14 +196,15 @@ static void draw_one(struct studio *studio, struct rendered *out, const struct s
     (studio->noise ? draw_noise : draw_pattern)(studio, out, spec, &key);
 }
 
-static enum err load(void *context, const struct digest *model, const char *folder, struct error *error) {
-    (void)context, (void)model, (void)folder, (void)error;
+static enum err load(void *context, const struct spec *spec, const struct file_places *places, struct error *error) {
+    (void)context, (void)spec, (void)places, (void)error;
     return ERR_OK;
 }
 
 static enum err draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
-                     const struct render_watch *watch, struct error *error) {
+                     const struct file_places *places, const struct render_watch *watch, struct error *error) {
     struct studio *studio = context;
+    (void)places;
     if (!watch->progress(watch->context, RENDER_STEP, 1, specs[0]->steps))
         return error_set(error, ERR_CANCELLED, "told to stop");
     for (size_t i = 0; i < count; i++)

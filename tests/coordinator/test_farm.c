@@ -666,11 +666,39 @@ static void test_store_full(void **state) {
     teardown(&farm);
 }
 
+/* A sweep that names files is taken once they are here, and until then refused with the field and the object said. */
+static void test_files(void **state) {
+    struct farm scene, *farm = &scene;
+    struct error error;
+    struct message answer;
+    struct bytes json = BYTES_INIT;
+    struct digest ink = digest_of("ink", 3);
+    char hex[DIGEST_HEX_SIZE];
+    (void)state;
+    setup(farm);
+    struct sweep *sweep = kit_sweep("a frog", 900, 1, &farm->model);
+    digest_hex(&ink, hex);
+    assert_ok(spec_set(&sweep->fixed, FIELD_LORA, hex, &error), error);
+    assert_ok(sweep_resolved(&json, sweep, &error), error);
+    struct message question = { .type = MESSAGE_SUBMIT, .submit = { (char *)"ink", "tester", (char *)json.data, json.size } };
+    assert_int_equal(refusal(&error, farm, &question), ERR_NOT_FOUND);
+    assert_non_null(strstr(error.message, "lora: its file (object "));
+    assert_non_null(strstr(error.message, hex));
+    put(farm, "ink");
+    ask(&answer, farm, &question, MESSAGE_SUBMITTED);
+    assert_int_equal(answer.submitted.jobs, 1);
+    message_release(&answer);
+    bytes_release(&json);
+    kit_sweep_free(sweep);
+    teardown(farm);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_way), cmocka_unit_test(test_restart),  cmocka_unit_test(test_late_and_double_results),
         cmocka_unit_test(test_invalid_results), cmocka_unit_test(test_failures), cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_hello), cmocka_unit_test(test_refusals), cmocka_unit_test(test_store_full),
+        cmocka_unit_test(test_files),
     };
     if (getenv("SEEDFARM_TEST_LOG"))
         log_open(2, LOG_DEBUG, "test");

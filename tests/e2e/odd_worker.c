@@ -37,10 +37,10 @@ struct oddness {
 
 /* ---- the painter ---------------------------------------------------------------------------------------------------- */
 
-static enum err load(void *context, const struct digest *model, const char *folder, struct error *error) {
+static enum err load(void *context, const struct spec *spec, const struct file_places *places, struct error *error) {
     (void)context;
-    (void)model;
-    (void)folder;
+    (void)spec;
+    (void)places;
     (void)error;
     return ERR_OK;
 }
@@ -70,8 +70,9 @@ static void log_batch(const char *event, const struct spec *first, size_t count,
 }
 
 static enum err draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
-                     const struct render_watch *watch, struct error *error) {
+                     const struct file_places *places, const struct render_watch *watch, struct error *error) {
     const struct oddness *odd = context;
+    (void)places;
     uint32_t steps = specs[0]->steps, step = 0;
     uint64_t begin_ms = clock_monotonic_ms();
     if (count > odd->most)

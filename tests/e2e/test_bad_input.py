@@ -43,7 +43,9 @@ class BadInputTest(farm.FarmTest):
         self.refused_sweep(GOOD.replace("0..3", "0..4294967294") + "cfg: [1, 2]\n", "8589934590", "4294967295")
         self.refused_sweep(GOOD.replace("a frog", "{file: missing.txt}"), "missing.txt")
         self.refused_sweep("prompt: [\n", "sweep.yaml")
-        self.refused_sweep(GOOD + "lora: x\n", "lora")
+        self.refused_sweep(GOOD + "hires: x\n", "hires")
+        self.refused_sweep(GOOD + "lora: x\n", "lora", "no such file", ":4:")
+        self.refused_sweep(GOOD + "lora: sweep.yaml:101\n", "weight", "101")
         self.refused_sweep(GOOD + "syntax: a1111\n", "syntax", "plain")
 
     def test_prompt_file_that_is_not_utf8(self):

@@ -36,7 +36,7 @@ static void test_unknown_fields(void **state)
     assert_fails(catalog_find(&field, "cfg_scale", &error), ERR_INVALID, "\"cfg\"");
     assert_fails(catalog_find(&field, "width", &error), ERR_INVALID, "\"size\"");
     assert_fails(catalog_find(&field, "", &error), ERR_INVALID, "unknown field");
-    assert_fails(catalog_find(&field, "lora", &error), ERR_UNSUPPORTED, "not in this version");
+    assert_fails(catalog_find(&field, "hires", &error), ERR_UNSUPPORTED, "not in this version");
     assert_fails(catalog_find(&field, "variation_seed", &error), ERR_UNSUPPORTED, "not in this version");
 }
 

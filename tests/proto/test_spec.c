@@ -66,6 +66,15 @@ static void spec_draw(struct spec *spec, uint64_t *seed)
     assert_ok(spec_set(spec, FIELD_PROMPT, text, &error));
     random_text(text, sizeof text, seed);
     assert_ok(spec_set(spec, FIELD_NEGATIVE, draw(seed) % 2 ? text : "", &error));
+    if (draw(seed) % 2)
+        spec->vae = spec->mask = spec->model;
+    if (draw(seed) % 2) {
+        char hex[DIGEST_HEX_SIZE];
+        digest_hex(&spec->model, hex);
+        snprintf(text, sizeof text, "%s:0.%u", hex, 1 + (unsigned)(draw(seed) % 9));
+        assert_ok(spec_set(spec, FIELD_LORA, text, &error));
+        assert_ok(spec_set(spec, FIELD_EMBEDDING, text, &error));
+    }
     spec->seed = draw(seed) >> (draw(seed) % 64);
     spec->width = 1 + (uint32_t)(draw(seed) % LIMIT_SIDE);
     spec->height = 1 + (uint32_t)(draw(seed) % LIMIT_SIDE);
@@ -139,7 +148,7 @@ static void test_parse_refuses(void **state)
     static const struct { const char *from, *to, *words; } changes[] = {
         {"\"seed\":\"0\"", "\"seed\":\"00\"", "canonical"}, {"\"seed\":\"0\"", "\"seed\":0", "wants a text"},
         {"\"seed\":\"0\"", "\"seed\":\"-1\"", "canonical"}, {"\"steps\":\"20\"", "\"steps\":\"0\"", "steps: want 1..1000, have 0"},
-        {"\"render\":1", "\"render\":2", "rules number 1"}, {",\"seed\":\"0\"", ",\"lora\":\"x\",\"seed\":\"0\"", "not in this version"},
+        {"\"render\":1", "\"render\":2", "rules number 1"}, {",\"seed\":\"0\"", ",\"hires\":\"x\",\"seed\":\"0\"", "not in this version"},
         {",\"seed\":\"0\"", "", "canonical"}, {"{\"cfg\"", "{ \"cfg\"", "canonical"},
         {"\"cfg\":\"7\",", "\"cfg\":\"7.0\",", "canonical"}, {"\"schedule\":\"uniform\"", "\"schedule\":\"automatic\"", "canonical"},
         {"\"sampler\":\"Euler\"", "\"sampler\":\"euler\"", "canonical"}, {"\"cfg\":\"7\",", "\"cfg\":\"7\",\"clip_skip\":\"1\",", "canonical"},

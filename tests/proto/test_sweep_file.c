@@ -190,7 +190,7 @@ static void test_bad_input(void **state)
     (void)state;
     bad(ERR_INVALID, "frog.yaml:2: unknown field \"sede\": the nearest known one is \"seed\"", "prompt: a\nsede: 5\n");
     bad(ERR_INVALID, "frog.yaml:1: unknown key \"excldue\": the nearest known one is \"exclude\"", "excldue: []\n");
-    bad(ERR_UNSUPPORTED, "frog.yaml:3: field \"lora\" is not in this version", "prompt: a\n\nlora: x\n");
+    bad(ERR_UNSUPPORTED, "frog.yaml:3: field \"hires\" is not in this version", "prompt: a\n\nhires: x\n");
     bad(ERR_INVALID, "frog.yaml:2: steps: want a whole number 1..1000, have \"many\"", "prompt: a\nsteps: [20, many]\n");
     bad(ERR_INVALID, "frog.yaml:1: steps: want a value here, have a list", "steps: [[1]]\n");
     bad(ERR_INVALID, "frog.yaml:1: steps: want a value here, have a mapping", "steps: [{a: b}]\n");

@@ -24,11 +24,11 @@ void double_png(struct bytes *png, const struct spec *spec) {
     spec_canonical(png, spec);
 }
 
-static enum err load(void *context, const struct digest *model, const char *folder, struct error *error) {
+static enum err load(void *context, const struct spec *spec, const struct file_places *places, struct error *error) {
     struct double_painter *painter = context;
-    (void)model;
+    const char *folder = file_places_find(places, &spec->model);
     atomic_fetch_add(&painter->loads, 1);
-    return folder_exists(folder) ? ERR_OK : error_set(error, ERR_NOT_FOUND, "%s: there is no such folder", folder);
+    return folder && folder_exists(folder) ? ERR_OK : error_set(error, ERR_NOT_FOUND, "%s: there is no such folder", folder ? folder : "none");
 }
 
 static enum err walk_steps(struct double_painter *painter, uint32_t steps, const struct render_watch *watch,
@@ -43,8 +43,21 @@ static enum err walk_steps(struct double_painter *painter, uint32_t steps, const
     return goes_on ? ERR_OK : error_set(error, ERR_CANCELLED, "told to stop");
 }
 
+/* Every file that the job names lies where `places` says, with the bytes of that digest. */
+static bool has_files(const struct spec *spec, const struct file_places *places) {
+    struct digest files[SPEC_FILES_LIMIT];
+    bool has = true;
+    for (size_t i = 0, count = spec_files(files, spec); i < count; i++) {
+        const char *path = file_places_find(places, &files[i]);
+        struct digest have;
+        uint64_t size;
+        has = has && path && digest_of_file(&have, &size, path, NULL) == ERR_OK && digest_equal(&have, &files[i]);
+    }
+    return has;
+}
+
 static enum err draw(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
-                     const struct render_watch *watch, struct error *error) {
+                     const struct file_places *places, const struct render_watch *watch, struct error *error) {
     struct double_painter *painter = context;
     uint32_t most = atomic_load(&painter->most);
     if (most && count > most)
@@ -56,6 +69,8 @@ static enum err draw(void *context, struct rendered *out, const struct spec *con
     if (count > atomic_load(&painter->largest))
         atomic_store(&painter->largest, (unsigned)count);
     for (size_t i = 0; i < count; i++) {
+        if (!has_files(specs[i], places))
+            return error_set(error, ERR_NOT_FOUND, "a file of the job is not in its place");
         out[i] = (struct rendered){ .png = BYTES_INIT };
         if (specs[i]->seed && specs[i]->seed == atomic_load(&painter->bad_seed)) {
             error_set(&out[i].error, ERR_NUMERIC, "seed %llu: NaN", (unsigned long long)specs[i]->seed);

@@ -305,6 +305,73 @@ static void refuses_paths_that_lead_out(void **state) {
     free(evil);
 }
 
+static struct digest serve_file(struct far_side *far, const void *data, size_t size) {
+    struct digest digest = digest_of(data, size);
+    add_object(far, &digest, data, size);
+    return digest;
+}
+
+static void fetches_and_keeps_files(void **state) {
+    struct bench *bench = *state;
+    struct error error;
+    char *path, *again;
+    size_t size = 2 * FETCH_PIECE + 5;
+    uint8_t *data = memory_get(size);
+    struct digest digest = serve_file(&bench->far, data, size);
+    open_models(bench, NULL, 0);
+    assert_int_equal(models_hold_file(&path, bench->models, &digest, &bench->source, &error), ERR_OK);
+    models_close(bench->models);
+    open_models(bench, NULL, 0); /* another process: from the cache, hashed anew */
+    size_t asked = bench->far.asked;
+    assert_int_equal(models_hold_file(&again, bench->models, &digest, &bench->source, &error), ERR_OK);
+    assert_string_equal(path, again);
+    assert_int_equal(bench->far.asked, asked);
+    models_close(bench->models);
+    assert_int_equal(truncate(path, 100), 0); /* damaged: it goes, and comes again */
+    open_models(bench, NULL, 0);
+    free(again);
+    assert_int_equal(models_hold_file(&again, bench->models, &digest, &bench->source, &error), ERR_OK);
+    assert_true(bench->far.asked > asked);
+    free(path);
+    free(again);
+    free(data);
+}
+
+static void finds_local_files(void **state) {
+    struct bench *bench = *state;
+    struct error error;
+    struct digest digest = digest_of("ink", 3);
+    char *here = path_join(bench->place, "here"), *path;
+    char *folder = path_join(here, "loras"), *file = path_join(folder, "ink.safetensors");
+    assert_int_equal(folder_create(folder, &error), ERR_OK);
+    assert_int_equal(file_write(file, "ink", 3, &error), ERR_OK);
+    open_models(bench, here, 0);
+    assert_int_equal(models_hold_file(&path, bench->models, &digest, &bench->source, &error), ERR_OK);
+    assert_string_equal(path, file);
+    assert_int_equal(bench->far.asked, 0);
+    free(path);
+    free(file);
+    free(folder);
+    free(here);
+}
+
+/* What bears a model's digest is a manifest or a safetensors file: the worker sees which. */
+static void fetches_a_single_file_model(void **state) {
+    static const char single[] = "\2\0\0\0\0\0\0\0{}";
+    struct bench *bench = *state;
+    struct error error;
+    char *path;
+    struct digest digest = serve_file(&bench->far, single, sizeof single - 1);
+    open_models(bench, NULL, 0);
+    assert_int_equal(models_hold(&path, bench->models, &digest, &bench->source, &error), ERR_OK);
+    assert_true(file_exists(path) && !folder_exists(path));
+    free(path);
+    digest = serve_file(&bench->far, "neither", 7);
+    assert_int_equal(models_hold(&path, bench->models, &digest, &bench->source, &error), ERR_CORRUPT);
+    assert_non_null(strstr(error.message, "manifest: line 1"));
+    assert_int_equal(place_count(bench->cache), 1);
+}
+
 static void fetch_a_second_model(struct bench *bench, struct digest *digest, size_t extra) {
     char *folder = path_join(bench->place, "second");
     model_create(folder, extra);
@@ -376,6 +443,9 @@ int main(void) {
         MODELS_TEST(stops_when_cancelled),
         MODELS_TEST(says_when_there_is_no_such_model),
         MODELS_TEST(refuses_paths_that_lead_out),
+        MODELS_TEST(fetches_and_keeps_files),
+        MODELS_TEST(finds_local_files),
+        MODELS_TEST(fetches_a_single_file_model),
         MODELS_TEST(keeps_its_budget),
         MODELS_TEST(refuses_a_model_larger_than_the_cache),
         MODELS_TEST(fetches_anew_what_was_damaged),

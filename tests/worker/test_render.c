@@ -57,15 +57,29 @@ static int tear_down(void **state) {
     return 0;
 }
 
+/* A job of `model`, which lies at `folder`. */
+static enum err load_at(struct bench *bench, const struct digest *model, const char *folder, struct error *error) {
+    struct file_places places = { 0 };
+    struct spec spec;
+    double_spec(&spec, model, 0, STEPS);
+    file_places_add(&places, model, text_copy(folder));
+    enum err err = bench->painter.load(bench->painter.context, &spec, &places, error);
+    file_places_release(&places);
+    spec_release(&spec);
+    return err;
+}
+
 static void load(struct bench *bench, const struct digest *model) {
     struct error error;
-    if (bench->painter.load(bench->painter.context, model, demo, &error) != ERR_OK)
+    if (load_at(bench, model, demo, &error) != ERR_OK)
         fail_msg("%s", error.message);
 }
 
+static const struct file_places no_places;
+
 static void draw(struct bench *bench, struct rendered *out, const struct spec *const *specs, size_t count) {
     struct error error;
-    if (bench->painter.draw(bench->painter.context, out, specs, count, &watch, &error) != ERR_OK)
+    if (bench->painter.draw(bench->painter.context, out, specs, count, &no_places, &watch, &error) != ERR_OK)
         fail_msg("%s", error.message);
 }
 
@@ -158,11 +172,11 @@ static void holds_to_its_memory(void **state) {
     device_close(device);
     assert_true(three > one);
     open_easel(bench, weights / 2);
-    assert_int_equal(bench->painter.load(bench->painter.context, &bench->model, demo, &error), ERR_MEMORY);
+    assert_int_equal(load_at(bench, &bench->model, demo, &error), ERR_MEMORY);
     easel_destroy(bench->easel);
     open_easel(bench, weights + one);
     load(bench, &bench->model);
-    assert_int_equal(bench->painter.draw(bench->painter.context, rendered, all, 3, &watch, &error), ERR_MEMORY);
+    assert_int_equal(bench->painter.draw(bench->painter.context, rendered, all, 3, &no_places, &watch, &error), ERR_MEMORY);
     draw(bench, rendered, all, 1);
     rendered_release(&rendered[0]);
 }
@@ -175,9 +189,9 @@ static void stops_when_told(void **state) {
     const struct spec *specs[] = { &bench->specs[0] };
     const struct render_watch stop = { goes_on, &calls };
     open_easel(bench, 0);
-    assert_int_equal(bench->painter.draw(bench->painter.context, &rendered, specs, 1, &stop, &error), ERR_INTERNAL);
+    assert_int_equal(bench->painter.draw(bench->painter.context, &rendered, specs, 1, &no_places, &stop, &error), ERR_INTERNAL);
     load(bench, &bench->model);
-    assert_int_equal(bench->painter.draw(bench->painter.context, &rendered, specs, 1, &stop, &error), ERR_CANCELLED);
+    assert_int_equal(bench->painter.draw(bench->painter.context, &rendered, specs, 1, &no_places, &stop, &error), ERR_CANCELLED);
     assert_int_equal(calls, 0);
 }
 
@@ -185,7 +199,7 @@ static void a_folder_that_is_no_model(void **state) {
     struct bench *bench = *state;
     struct error error;
     open_easel(bench, 0);
-    assert_int_not_equal(bench->painter.load(bench->painter.context, &bench->model, SOURCE_DIR "/worker", &error), ERR_OK);
+    assert_int_not_equal(load_at(bench, &bench->model, SOURCE_DIR "/worker", &error), ERR_OK);
     load(bench, &bench->model); /* and the easel is as good as before */
 }
 
