@@ -156,15 +156,15 @@ static float float_from_half(uint16_t half) {
     return float_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
-static void widen(float *plain, const struct weight_view *view, size_t count) {
-    if (view->dtype == DTYPE_F32) {
-        memcpy(plain, view->data, count * sizeof *plain);
+void floats_widen(float *to, const void *from, enum dtype dtype, size_t count) {
+    if (dtype == DTYPE_F32) {
+        memcpy(to, from, count * sizeof *to);
         return;
     }
     for (size_t i = 0; i < count; i++) {
         uint16_t bits;
-        memcpy(&bits, (const char *)view->data + 2 * i, sizeof bits);
-        plain[i] = view->dtype == DTYPE_F16 ? float_from_half(bits) : float_from_bits((uint32_t)bits << 16);
+        memcpy(&bits, (const char *)from + 2 * i, sizeof bits);
+        to[i] = dtype == DTYPE_F16 ? float_from_half(bits) : float_from_bits((uint32_t)bits << 16);
     }
 }
 
@@ -221,6 +221,39 @@ static enum err stack_shape(struct weight *whole, enum weight_use use, const str
     return ERR_OK;
 }
 
+/* Vectors are small and added to f32 sums. */
+static enum dtype kept_dtype(enum weight_use use, const struct weight_view *views, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        if (views[i].dtype != views[0].dtype) {
+            return DTYPE_F32;
+        }
+    }
+    return use == WEIGHT_VECTOR ? DTYPE_F32 : views[0].dtype;
+}
+
+/* Prepare what does not lie in one piece, or not as wide as it is kept. */
+static enum err prepare_joined(struct weight *weight, const struct weight_view *views, size_t count,
+                               struct error *error) {
+    size_t width = dtype_size(weight->dtype), done = 0;
+    char *plain = malloc((size_t)weight->rows * weight->columns * width);
+    if (plain == NULL) {
+        return error_set(error, ERR_MEMORY, "weight of %u x %u: no memory to join its %zu parts", weight->rows,
+                         weight->columns, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t elements = (size_t)views[i].shape[0] * weight->columns;
+        if (weight->dtype == DTYPE_F32) {
+            floats_widen((float *)(void *)plain + done, views[i].data, views[i].dtype, elements);
+        } else {
+            memcpy(plain + done * width, views[i].data, elements * width);
+        }
+        done += elements;
+    }
+    enum err err = weight->backend->ops->weight_prepare(weight, plain, error);
+    free(plain);
+    return err;
+}
+
 enum err weight_create(struct weight **weight, struct backend *backend, enum weight_use use,
                        const struct weight_view *views, size_t count, struct error *error) {
     struct weight whole;
@@ -229,25 +262,19 @@ enum err weight_create(struct weight **weight, struct backend *backend, enum wei
         return err;
     }
     whole.backend = backend;
+    whole.dtype = kept_dtype(use, views, count);
     if (backend->ops->weight_prepare == NULL) {
         *weight = memory_get(sizeof **weight);
         **weight = whole;
         return ERR_OK;
     }
-    float *plain = malloc((size_t)whole.rows * whole.columns * sizeof *plain);
-    if (plain == NULL) {
-        return error_set(error, ERR_MEMORY, "weight of %u x %u: no memory to widen it", whole.rows, whole.columns);
-    }
-    size_t done = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t elements = (size_t)views[i].shape[0] * whole.columns;
-        widen(plain + done, &views[i], elements);
-        done += elements;
-    }
     struct weight *made = memory_get(sizeof *made);
     *made = whole;
-    err = backend->ops->weight_prepare(made, plain, error);
-    free(plain);
+    if (count == 1 && views[0].dtype == whole.dtype) {
+        err = backend->ops->weight_prepare(made, views[0].data, error);
+    } else {
+        err = prepare_joined(made, views, count, error);
+    }
     if (err != ERR_OK) {
         free(made);
         return err;

@@ -7,7 +7,8 @@
  * step (timestep, sampler coefficients) lies in a step table on the device, at the row named by a counter on the
  * device, so that a GPU backend may capture the program once (a CUDA graph) and replay it for every step.
  *
- * Tensors are handles, channels last: [n,h,w,c]. Token sequences are [n,T,1,c]. All arithmetic is f32 in this version.
+ * Tensors are handles, channels last: [n,h,w,c]. Token sequences are [n,T,1,c]. All arithmetic is f32 in this version;
+ * weights are kept in the precision of their file and widened where they are used, which changes no bit.
  *
  * Same job, same bytes: an op's result for image i depends on image i alone (and on weights and shapes), never on n,
  * on the number of threads or on timing. Every sum has a fixed order, given by its length alone.
@@ -23,7 +24,7 @@
 
 struct backend; /* one device with its threads; holds no model */
 struct buffer;  /* device memory that outlives programs: latents, conditioning, step table */
-struct weight;  /* one prepared (packed, widened) parameter of a model */
+struct weight;  /* one prepared (packed) parameter of a model, as wide as its file has it */
 struct program;
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */

@@ -120,6 +120,7 @@ static void linear(struct cpu *cpu, const struct program *program, const struct 
                       .k = op->in[0].c,
                       .columns = op->out[0].c,
                       .weight = op->weight->data,
+                      .weight_dtype = op->weight->dtype,
                       .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .activation = op->activation,
@@ -150,6 +151,7 @@ static void conv(struct cpu *cpu, const struct program *program, const struct op
                       .k = op->weight->columns,
                       .columns = out.c,
                       .weight = op->weight->data,
+                      .weight_dtype = op->weight->dtype,
                       .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
                       .vector = input_data(program, op->in[2]),
@@ -338,26 +340,25 @@ static void concat(struct cpu *cpu, const struct program *program, const struct 
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
 
-static enum err prepare(struct weight *weight, const float *plain, struct error *error) {
-    const struct cpu_kernels *kernels = cpu_of(weight->backend)->kernels;
-    size_t floats = (size_t)weight->rows * weight->columns;
+static enum err prepare(struct weight *weight, const void *plain, struct error *error) {
+    uint32_t panel = cpu_of(weight->backend)->kernels->panel;
+    size_t count = (size_t)weight->rows * weight->columns, size = dtype_size(weight->dtype);
     bool packed = weight->use == WEIGHT_LINEAR || weight->use == WEIGHT_CONV;
+    size_t kept = count + (weight->use == WEIGHT_VECTOR ? VECTOR_PADDING : 0);
     if (packed) {
-        floats = (size_t)ceil_div(weight->rows, kernels->panel) * kernels->panel * weight->columns;
-    } else if (weight->use == WEIGHT_VECTOR) {
-        floats += VECTOR_PADDING;
+        kept = (size_t)ceil_div(weight->rows, panel) * panel * weight->columns;
     }
-    weight->bytes = floats * sizeof(float);
+    weight->bytes = kept * size;
     enum err err = host_memory_create(&weight->data, weight->backend, weight->bytes, error);
     if (err != ERR_OK) {
         return err;
     }
     if (packed) {
-        kernels->weight_pack(weight->data, plain, weight->rows, weight->kh, weight->kw, weight->cin);
+        cpu_pack(weight->data, plain, weight, panel);
         return ERR_OK;
     }
-    memset(weight->data, 0, weight->bytes);
-    memcpy(weight->data, plain, (size_t)weight->rows * weight->columns * sizeof(float));
+    memcpy(weight->data, plain, count * size);
+    memset((char *)weight->data + count * size, 0, (kept - count) * size);
     return ERR_OK;
 }
 

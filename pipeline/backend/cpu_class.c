@@ -6,7 +6,6 @@
 
 size_t KERNEL(gemm_scratch_size)(void);
 size_t KERNEL(attention_scratch)(uint32_t depth);
-void KERNEL(weight_pack)(float *panels, const float *plain, uint32_t rows, uint32_t kh, uint32_t kw, uint32_t cin);
 void KERNEL(gemm)(const struct gemm *gemm, const struct gemm_task *task, void *scratch);
 void KERNEL(attention)(const struct attention *attention, uint32_t image, uint32_t head, uint32_t first_query,
                        void *scratch);
@@ -28,7 +27,6 @@ const struct cpu_kernels KERNEL(cpu_kernels) = {
     .panel = PANEL,
     .gemm_scratch_size = KERNEL(gemm_scratch_size),
     .attention_scratch_size = KERNEL(attention_scratch),
-    .weight_pack = KERNEL(weight_pack),
     .gemm = KERNEL(gemm),
     .attention = KERNEL(attention),
     .norm_sum = KERNEL(norm_sum),

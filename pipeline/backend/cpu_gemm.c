@@ -4,7 +4,7 @@
  * A task copies a block of rows of A, BLOCK_K at a time, into its scratch, where row r of the block starts at
  * r * A_ROW: padding, strides and resizing end there, and the innermost loop sees plain memory. Weights were packed at
  * load: [panel][K][PANEL], K in the order kernel row, kernel column, channel, in which a window's row is one run of
- * memory. Sums: a chain over each block of K, blocks added in order.
+ * memory; 16-bit ones are widened a block at a time, once for all rows of the task. Sums: a chain over each block of K, blocks added in order.
  */
 #include "pipeline/backend/cpu_kernels.h"
 #include "pipeline/backend/cpu_math.h"
@@ -18,7 +18,8 @@ enum { SUM_ROW_MAX = GEMM_COLUMNS_MAX + 3 * PANEL + LANES };
 struct gemm_scratch {
     float a[GEMM_ROWS_MAX * A_ROW] __attribute__((aligned(64)));
     float sums[GEMM_ROWS_MAX * SUM_ROW_MAX] __attribute__((aligned(64)));
-    const float *ahead, *ahead_end; /* what the next task will gather, still to be asked for */
+    float panel[BLOCK_K * PANEL] __attribute__((aligned(64))); /* of weights that are kept narrower */
+    const char *ahead, *ahead_end; /* what the next task will gather, still to be asked for */
 };
 
 size_t KERNEL(gemm_scratch_size)(void);
@@ -28,19 +29,22 @@ size_t KERNEL(gemm_scratch_size)(void) {
 
 /* ---- weights ---------------------------------------------------------------------------------------------------- */
 
-void KERNEL(weight_pack)(float *panels, const float *plain, uint32_t rows, uint32_t kh, uint32_t kw, uint32_t cin);
-void KERNEL(weight_pack)(float *panels, const float *plain, uint32_t rows, uint32_t kh, uint32_t kw, uint32_t cin) {
-    size_t taps = (size_t)kh * kw, k = taps * cin;
-    for (size_t first = 0; first < rows; first += PANEL, panels += k * PANEL) {
-        for (size_t tap = 0; tap < taps; tap++) {
-            for (size_t c = 0; c < cin; c++) {
-                for (size_t i = 0; i < PANEL; i++) {
-                    size_t row = first + i;
-                    panels[(tap * cin + c) * PANEL + i] = row < rows ? plain[row * k + c * taps + tap] : 0.0f;
-                }
-            }
+/* `count` rows of a panel as f32: where they lie, or widened into `to`. */
+static const float *panel_rows(float *to, const struct gemm *g, size_t first, size_t count) {
+    if (g->weight_dtype == DTYPE_F32) {
+        return (const float *)g->weight + first * PANEL;
+    }
+    const uint16_t *from = (const uint16_t *)g->weight + first * PANEL;
+    if (g->weight_dtype == DTYPE_F16) {
+        for (size_t i = 0; i < count * PANEL; i += LANES) {
+            vec_store(to + i, vec_widen_half(from + i));
+        }
+    } else {
+        for (size_t i = 0; i < count * PANEL; i += LANES) {
+            vec_store(to + i, vec_widen_bfloat(from + i));
         }
     }
+    return to;
 }
 
 /* ---- gathering A ------------------------------------------------------------------------------------------------ */
@@ -174,30 +178,34 @@ static void epilogue(const struct gemm *g, const struct gemm_task *task, const f
 /* ---- the product ------------------------------------------------------------------------------------------------ */
 
 static __attribute__((noinline)) void product_wide(uint32_t rows, float *c, size_t c_row, const float *a,
-                                                   const float *b, size_t count, const float *ahead,
+                                                   const float *b, size_t count, const char *ahead,
                                                    enum product_end end) {
     PRODUCT_SWITCH(rows, 2, c, c_row, a, A_ROW, 1, b, count, ahead, end, b)
 }
 
 static __attribute__((noinline)) void product_narrow(uint32_t rows, float *c, size_t c_row, const float *a,
-                                                     const float *b, size_t count, const float *ahead,
+                                                     const float *b, size_t count, const char *ahead,
                                                      enum product_end end) {
     PRODUCT_SWITCH(rows, 1, c, c_row, a, A_ROW, 1, b, count, ahead, end, b)
 }
 
-/* All rows of the block against `panels` panels of weights, `count` deep from first_k on. */
+/* All rows of the block against `panels` panels of weights, `count` deep from first_k on. The first tiles ask for the
+ * next panel's, a cache line at each k, the others for what the next task will gather. */
 static void product_block(float *sums, size_t sum_row, struct gemm_scratch *s, uint32_t rows, const struct gemm *g,
                           uint32_t first_panel, uint32_t panels, uint32_t first_k, uint32_t count) {
+    size_t width = g->weight_dtype == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t), step = (size_t)g->k * PANEL * width;
+    uint32_t weight_tiles = g->weight_dtype == DTYPE_F32 ? 2 : 1;
+    const char *next = (const char *)g->weight + (size_t)first_panel * step + (size_t)first_k * PANEL * width;
     for (uint32_t p = 0; p < panels; p++) {
-        const float *b = g->weight + ((size_t)(first_panel + p) * g->k + first_k) * PANEL;
-        const float *next = p + 1 < panels ? b + (size_t)g->k * PANEL : b;
+        const float *b = panel_rows(s->panel, g, (size_t)(first_panel + p) * g->k + first_k, count);
+        next += p + 1 < panels ? step : 0;
         bool narrow = (first_panel + p) * PANEL + LANES >= g->weight_rows;
         for (uint32_t r = 0, take, tile = 0; r < rows; r += take, tile++) {
             take = tile_rows(rows - r);
-            const float *ahead = next + tile % 2 * count * LINE;
-            if (tile >= 2 && s->ahead < s->ahead_end) {
+            const char *ahead = next + (size_t)(tile % weight_tiles) * count * LINE;
+            if (tile >= weight_tiles && s->ahead < s->ahead_end) {
                 ahead = s->ahead;
-                s->ahead += count * LINE;
+                s->ahead += (size_t)count * LINE;
             }
             (narrow ? product_narrow : product_wide)(take, sums + r * sum_row + p * PANEL, sum_row,
                                                      s->a + (size_t)r * A_ROW, b, count, ahead,
@@ -215,8 +223,8 @@ void KERNEL(gemm)(const struct gemm *g, const struct gemm_task *task, void *memo
         gate_panels = (gate_column + task->columns - 1) / PANEL + 1 - gate_panel;
     }
     size_t sum_row = (size_t)(panels + gate_panels) * PANEL + LANES;
-    scratch->ahead = task->ahead;
-    scratch->ahead_end = task->ahead_end;
+    scratch->ahead = (const char *)task->ahead;
+    scratch->ahead_end = (const char *)task->ahead_end;
     uint32_t blocks = (g->k + BLOCK_K - 1) / BLOCK_K, step = ((g->k + blocks - 1) / blocks + 7) / 8 * 8;
     for (uint32_t k = 0; k < g->k; k += step) {
         uint32_t end = k + step < g->k ? k + step : g->k;

@@ -19,7 +19,8 @@ struct gemm {
     uint32_t kh, kw, stride, pad_top, pad_left;
     uint32_t out_h, out_w;
     uint32_t rows, k, columns; /* columns of out */
-    const float *weight;       /* panels [ceil(N/PANEL)][K][PANEL] */
+    const void *weight;        /* panels [ceil(N/PANEL)][K][PANEL] of weight_dtype */
+    enum dtype weight_dtype;   /* F32, F16 or BF16 */
     uint32_t weight_rows;      /* N: columns, twice as many for GEGLU */
     const float *bias;         /* [N], readable up to a whole vector beyond, or NULL */
     enum activation activation;
@@ -77,7 +78,6 @@ struct cpu_kernels {
     uint32_t panel;
     size_t (*gemm_scratch_size)(void); /* bytes of each thread, 64-byte aligned */
     size_t (*attention_scratch_size)(uint32_t depth);
-    void (*weight_pack)(float *panels, const float *plain, uint32_t rows, uint32_t kh, uint32_t kw, uint32_t cin);
     void (*gemm)(const struct gemm *gemm, const struct gemm_task *task, void *scratch);
     void (*attention)(const struct attention *attention, uint32_t image, uint32_t head, uint32_t first_query,
                       void *scratch);
@@ -86,6 +86,9 @@ struct cpu_kernels {
     void (*norm_apply)(const struct norm *norm, uint32_t image, uint32_t first_row, uint32_t rows);
     void (*layer_norm)(const struct norm *norm, uint32_t first_row, uint32_t rows);
 };
+
+/* Panels `width` columns wide from a weight in the file's order, of its dtype (cpu_pack.c; the same for all classes). */
+void cpu_pack(void *panels, const void *plain, const struct weight *weight, uint32_t width);
 
 extern const struct cpu_kernels cpu_kernels_v4;
 extern const struct cpu_kernels cpu_kernels_v3;

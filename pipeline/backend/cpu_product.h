@@ -13,7 +13,7 @@
  * spread over the sets of the L1 cache. */
 enum { BLOCK_K = 256, A_ROW = BLOCK_K + LANES };
 
-enum { LINE = 16 }; /* floats of a cache line */
+enum { LINE = 64 }; /* bytes of a cache line */
 
 enum product_end {
     PRODUCT_STORE, /* C = sum */
@@ -24,7 +24,7 @@ enum product_end {
 /* A[r,k] = a[r * a_row + k * a_k]; B[k] = b + k * PANEL. A cache line of `ahead` (or NULL) is asked for at each k: what
  * the next calls will read, on its way from memory while this one computes. */
 INLINE void product(const int rows, const int vectors, float *c, size_t c_row, const float *a, size_t a_row, size_t a_k,
-                    const float *b, size_t count, const float *ahead, enum product_end end, const float *scale) {
+                    const float *b, size_t count, const char *ahead, enum product_end end, const float *scale) {
     vec sum[TILE_ROWS][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {

@@ -109,6 +109,29 @@ INLINE void vec_store_part(float *to, vec x, size_t count) {
 }
 #endif
 
+/* LANES numbers of binary16 or bfloat16 as f32, exactly. */
+typedef uint16_t vec_short __attribute__((vector_size(2 * LANES)));
+INLINE vec_short vec_load_short(const uint16_t *from) {
+    vec_short x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+INLINE vec vec_widen_bfloat(const uint16_t *from) {
+    return (vec)(__builtin_convertvector(vec_load_short(from), vec_int) << 16);
+}
+INLINE vec vec_widen_half(const uint16_t *from) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps((__m256i)vec_load_short(from));
+#elif defined(__F16C__)
+    return (vec)_mm256_cvtph_ps((__m128i)vec_load_short(from));
+#else
+    vec_int x = __builtin_convertvector(vec_load_short(from), vec_int), size = x & 0x7fff;
+    vec_int bits = vec_bits((vec)(size << 13) * 0x1p112f); /* exact for subnormals, too */
+    bits |= (size >= 0x7c00) & 0x7f800000;                 /* infinities and NaN */
+    return (vec)(bits | (x & 0x8000) << 16);
+#endif
+}
+
 /* Lanes beyond count: read as 0, not written. */
 INLINE vec vec_load_upto(const float *from, size_t count) {
     return count >= LANES ? vec_load(from) : vec_load_part(from, count);

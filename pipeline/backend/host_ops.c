@@ -13,18 +13,35 @@ static size_t tensor_elements(struct tensor tensor) {
     return tensor_rows(tensor) * tensor.c;
 }
 
+static void table_row(float *out, const struct weight *table, size_t row) {
+    const char *data = table->data;
+    floats_widen(out, data + row * table->columns * dtype_size(table->dtype), table->dtype, table->columns);
+}
+
+static void table_add_row(float *out, const struct weight *table, size_t row) {
+    enum { PIECE = 64 };
+    float numbers[PIECE];
+    size_t size = dtype_size(table->dtype), width;
+    const char *data = (const char *)table->data + row * table->columns * size;
+    for (size_t done = 0; done < table->columns; done += width) {
+        width = table->columns - done < PIECE ? table->columns - done : PIECE;
+        floats_widen(numbers, data + done * size, table->dtype, width);
+        for (size_t i = 0; i < width; i++) {
+            out[done + i] += numbers[i];
+        }
+    }
+}
+
 /* out[n,T,1,D] = tokens[ids[n,T]] + positions[T] */
 static void embed(const struct program *program, const struct op *op) {
     const int32_t *ids = program_data(program, op->in[0]);
     float *out = program_data(program, op->out[0]);
-    const float *tokens = op->weight->data, *positions = op->bias == NULL ? NULL : op->bias->data;
     size_t width = op->weight->columns;
     for (size_t row = 0; row < tensor_rows(op->in[0]); row++, out += width) {
         assert(ids[row] >= 0 && (uint32_t)ids[row] < op->weight->rows);
-        const float *token = tokens + (size_t)ids[row] * width;
-        const float *position = positions == NULL ? NULL : positions + row % op->in[0].h * width;
-        for (size_t i = 0; i < width; i++) {
-            out[i] = position == NULL ? token[i] : token[i] + position[i];
+        table_row(out, op->weight, (size_t)ids[row]);
+        if (op->bias != NULL) {
+            table_add_row(out, op->bias, row % op->in[0].h);
         }
     }
 }

@@ -92,6 +92,7 @@ struct weight {
     uint32_t rows;       /* N, Cout, length of a vector, rows of a table */
     uint32_t columns;    /* elements a row: K, Cin*kh*kw, 1, D */
     uint32_t kh, kw, cin; /* of a convolution; linear: 1, 1, K */
+    enum dtype dtype; /* of data: the file's, F32 for vectors and for stacks whose parts differ */
     size_t bytes;
     void *data; /* the device's own layout */
 };
@@ -108,9 +109,9 @@ struct backend_ops {
     void (*memory_destroy)(struct backend *backend, void *data, size_t size);
     void (*upload)(struct backend *backend, void *data, const void *host, size_t size);
     void (*download)(struct backend *backend, void *host, const void *data, size_t size);
-    /* Fill data and bytes of `weight` from its parameter in plain form, f32 [rows,columns] in the file's order (not
-     * kept). */
-    enum err (*weight_prepare)(struct weight *weight, const float *plain, struct error *error); /* NULL: keeps none */
+    /* Fill data and bytes of `weight` from its parameter in plain form: [rows,columns] in the file's order, of the
+     * weight's dtype, perhaps unaligned, not kept. A device that wants it wider says so in dtype. NULL: keeps none. */
+    enum err (*weight_prepare)(struct weight *weight, const void *plain, struct error *error);
     size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
     void (*run)(const struct program *program);
     void (*wait)(struct backend *backend);
@@ -129,6 +130,9 @@ MUST_USE enum err cpu_create(struct backend **backend, uint32_t threads, struct 
  * ERR_UNSUPPORTED where this machine cannot run them. */
 MUST_USE enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads,
                                    struct error *error);
+
+/* `count` numbers of F32, F16 or BF16, perhaps unaligned, as f32. Exact: subnormals and infinities included. */
+void floats_widen(float *to, const void *from, enum dtype dtype, size_t count);
 
 /* Memory of the host, 64-byte aligned, for the two devices that compute there. */
 MUST_USE enum err host_memory_create(void **data, struct backend *backend, size_t size, struct error *error);

@@ -196,11 +196,13 @@ static void attention(const struct program *program, const struct op *op) {
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
 
-static enum err prepare(struct weight *weight, const float *plain, struct error *error) {
-    weight->bytes = (size_t)weight->rows * weight->columns * sizeof(float);
+static enum err prepare(struct weight *weight, const void *plain, struct error *error) {
+    size_t count = (size_t)weight->rows * weight->columns;
+    weight->bytes = count * sizeof(float);
     enum err err = host_memory_create(&weight->data, weight->backend, weight->bytes, error);
     if (err == ERR_OK) {
-        memcpy(weight->data, plain, weight->bytes);
+        floats_widen(weight->data, plain, weight->dtype, count);
+        weight->dtype = DTYPE_F32;
     }
     return err;
 }

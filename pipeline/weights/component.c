@@ -218,6 +218,11 @@ void component_close(struct component *component) {
     free(component);
 }
 
+void component_drop_pages(const struct component *component) {
+    for (size_t i = 0; i < component->file_count; i++)
+        safetensors_drop_pages(component->files[i]);
+}
+
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
 const json_t *component_config(const struct component *component) {

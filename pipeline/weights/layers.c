@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "pipeline/weights/layers.h"
 
-enum { STACK_LIMIT = 3 };
+enum { STACK_LIMIT = 3, DROP_BYTES = 1 << 20 };
 
 void loader_init(struct loader *loader, struct component *component, struct backend *backend) {
     *loader = (struct loader){ .component = component, .backend = backend };
@@ -66,6 +66,9 @@ static const struct weight *load(struct loader *loader, enum weight_use use, con
     }
     loader->parameters += elements;
     loader->bytes += weight_bytes(weight);
+    if (weight_bytes(weight) >= DROP_BYTES) { /* else a file would be in memory twice: as it is, and packed */
+        component_drop_pages(loader->component);
+    }
     loader->weights = memory_grow(loader->weights, loader->count + 1, sizeof *loader->weights);
     loader->weights[loader->count++] = weight;
     return weight;

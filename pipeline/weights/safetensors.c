@@ -311,6 +311,11 @@ void safetensors_close(struct safetensors *file) {
     free(file);
 }
 
+void safetensors_drop_pages(const struct safetensors *file) {
+    if (file->mapping)
+        (void)madvise(file->mapping, file->size, MADV_DONTNEED); /* a kernel that says no costs memory, nothing else */
+}
+
 size_t safetensors_count(const struct safetensors *file) {
     return file->count;
 }

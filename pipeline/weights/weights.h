@@ -28,6 +28,8 @@ MUST_USE enum err safetensors_open(struct safetensors **file, const char *path, 
 MUST_USE enum err safetensors_open_memory(struct safetensors **file, const void *data, size_t size, const char *name,
                                           struct error *error);
 void safetensors_close(struct safetensors *file);
+/* Give back the memory of what was read so far; the file stays open and can be read again. */
+void safetensors_drop_pages(const struct safetensors *file);
 size_t safetensors_count(const struct safetensors *file);
 const char *safetensors_name(const struct safetensors *file, size_t index); /* sorted by name */
 /* ERR_NOT_FOUND if absent, ERR_UNSUPPORTED if its dtype is not one of F32, F16, BF16 or it has more than 4 dims. */
@@ -61,6 +63,7 @@ struct component;
 MUST_USE enum err component_open(struct component **component, const char *model_folder, const char *name,
                                  struct error *error);
 void component_close(struct component *component);
+void component_drop_pages(const struct component *component); /* safetensors_drop_pages of its files */
 const json_t *component_config(const struct component *component); /* config.json, borrowed */
 
 /* A parameter by name with the shape it must have (dims 0: any): the sentence names component, tensor, and both shapes.

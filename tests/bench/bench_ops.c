@@ -2,7 +2,7 @@
  * bench_ops - how fast the cpu backend's ops are on the shapes that decide, as a share of this machine's peak, beside
  * OpenBLAS's matrix product of the same sizes (its time leaves out what a convolution must gather first).
  *
- *   bench_ops [threads] [part of a name]
+ *   bench_ops [threads] [part of a name] [f32|f16|bf16]    the last: how weights are kept
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +83,8 @@ static const struct shape shapes[] = {
     { "sd vae group norm 512x512 128", GROUP_NORM, 1, 512, 512, 128, 32, 0, 0 },
 };
 
+static enum dtype weight_dtype = DTYPE_F32;
+
 static void must(enum err err, const struct error *error) {
     if (err != ERR_OK) {
         fprintf(stderr, "bench_ops: %s\n", error->message);
@@ -93,11 +95,15 @@ static void must(enum err err, const struct error *error) {
 static struct weight *make_weight(struct backend *backend, enum weight_use use, uint64_t rows, uint64_t cin,
                                   uint64_t kernel) {
     size_t count = rows * cin * kernel * kernel;
-    float *numbers = malloc(count * sizeof *numbers);
+    void *numbers = malloc(count * dtype_size(weight_dtype));
     for (size_t i = 0; i < count; i++) {
-        numbers[i] = (float)(i * 2654435761u % 2048) / 1024.0f - 1.0f;
+        if (weight_dtype == DTYPE_F32) {
+            ((float *)numbers)[i] = (float)(i * 2654435761u % 2048) / 1024.0f - 1.0f;
+        } else { /* between 1 and 2 as f16, 0.008 and 2 as bf16 */
+            ((uint16_t *)numbers)[i] = (uint16_t)(0x3c00 + i * 2654435761u % 1024);
+        }
     }
-    struct weight_view view = { .data = numbers, .dtype = DTYPE_F32, .shape = { rows, cin, kernel, kernel } };
+    struct weight_view view = { .data = numbers, .dtype = weight_dtype, .shape = { rows, cin, kernel, kernel } };
     view.dims = use == WEIGHT_VECTOR ? 1 : use == WEIGHT_CONV ? 4 : 2;
     struct weight *weight = NULL;
     struct error error;
@@ -259,6 +265,9 @@ static void print_shape(struct backend *backend, const struct shape *s, double p
 
 int main(int argc, char **argv) {
     uint32_t threads = argc > 1 ? (uint32_t)atoi(argv[1]) : 0;
+    if (argc > 3) {
+        weight_dtype = strcmp(argv[3], "f16") == 0 ? DTYPE_F16 : strcmp(argv[3], "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
+    }
     struct backend *backend = NULL;
     struct error error;
     must(backend_create(&backend, "cpu", threads, &error), &error);

@@ -3,6 +3,8 @@
  */
 #include "tests/pipeline/op_cases.h"
 
+#include "pipeline/backend/op.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,15 @@ const struct problem problems[] = {
     LINEAR(110, 33, 530, .bias = true),
     LINEAR(64, 1280, 1280, .bias = true, .residual = true),
 
+    LINEAR(1, 320, 1280, .bias = true, .activation = ACTIVATION_SILU, .weights = DTYPE_F16),
+    LINEAR(1, 320, 1280, .bias = true, .activation = ACTIVATION_SILU, .weights = DTYPE_BF16),
+    LINEAR(13, 513, 75, .bias = true, .residual = true, .weights = DTYPE_F16),
+    LINEAR(110, 33, 530, .bias = true, .weights = DTYPE_BF16),
+    LINEAR(3, 20, 1100, .bias = true, .activation = ACTIVATION_GEGLU, .weights = DTYPE_F16),
+    LINEAR(9, 50, 74, .activation = ACTIVATION_GEGLU, .residual = true, .weights = DTYPE_BF16),
+    { PROBLEM_EMBED, .h = 5, .w = 1, .c = 30, .cout = 7, .bias = true, .weights = DTYPE_F16 },
+    { PROBLEM_EMBED, .h = 7, .w = 1, .c = 11, .cout = 200, .bias = true, .weights = DTYPE_BF16 },
+
     CONV1(1, 1, 4, 4, .bias = true),
     CONV1(8, 8, 128, 64, .bias = true, .residual = true),
     CONV1(5, 7, 9, 3, .bias = true),
@@ -81,6 +92,11 @@ const struct problem problems[] = {
     CONV3(5, 4, 7, 9, .resize_h = 9, .resize_w = 7, .bias = true, .residual = true),
     { PROBLEM_CONV, .h = 6, .w = 8, .c = 5, .cout = 6, .kernel = 2, .stride = 1, .pad = { 2, 0, 0, 3 }, .bias = true },
     { PROBLEM_CONV, .h = 28, .w = 28, .c = 3, .cout = 40, .kernel = 7, .stride = 2, .pad = { 3, 3, 3, 3 } },
+
+    CONV3(16, 16, 64, 4, .bias = true, .weights = DTYPE_F16),
+    CONV3(4, 4, 384, 192, .bias = true, .residual = true, .weights = DTYPE_F16),
+    CONV3(5, 7, 13, 17, .bias = true, .residual = true, .weights = DTYPE_BF16),
+    CONV3(5, 3, 20, 9, .resize_h = 10, .resize_w = 6, .bias = true, .weights = DTYPE_BF16),
 
     GROUP(16, 16, 64, 32, .silu = true),
     GROUP(4, 4, 192, 32, .silu = true),
@@ -127,9 +143,9 @@ static const char *const kind_names[] = { "embed",     "linear", "conv",  "group
                                           "attention", "concat", "scale", "latent_input" };
 
 void problem_name(char *name, size_t size, const struct problem *p) {
-    snprintf(name, size, "%s %ux%ux%u cout %u kernel %u stride %u pad %u%u%u%u resize %ux%u act %d keys %u heads %u%s",
+    snprintf(name, size, "%s %ux%ux%u cout %u kernel %u stride %u pad %u%u%u%u resize %ux%u act %d keys %u heads %u%s dtype %d",
              kind_names[p->kind], p->h, p->w, p->c, p->cout, p->kernel, p->stride, p->pad[0], p->pad[1], p->pad[2],
-             p->pad[3], p->resize_h, p->resize_w, (int)p->activation, p->keys, p->heads, p->causal ? " causal" : "");
+             p->pad[3], p->resize_h, p->resize_w, (int)p->activation, p->keys, p->heads, p->causal ? " causal" : "", (int)p->weights);
 }
 
 /* Beside each: the largest error measured over its problems in the classes x86-64-v4, v3 and generic. */
@@ -180,11 +196,27 @@ float problem_number(uint32_t which, uint32_t image, size_t place) {
     return number_of(((uint64_t)which << 60) + ((uint64_t)image << 40) + place);
 }
 
+/* Towards zero; halves smaller than their smallest normal number become zero. */
+static uint16_t narrow_bits(float number, enum dtype dtype) {
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    if (dtype == DTYPE_BF16) {
+        return (uint16_t)(bits >> 16);
+    }
+    uint32_t size = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
+    return (uint16_t)(size < 113u << 23 ? sign : sign | (size - (112u << 23)) >> 13);
+}
+
 float problem_weight(const struct problem *p, uint32_t which, size_t place) {
     float number = number_of(((uint64_t)(which + 8) << 60) + place);
     bool product = which == 0 && (p->kind == PROBLEM_LINEAR || p->kind == PROBLEM_CONV);
     uint32_t k = p->c * (p->kind == PROBLEM_CONV ? p->kernel * p->kernel : 1);
-    return product ? number * 4.0f / (float)(k < 16 ? 4 : k < 64 ? 8 : k < 256 ? 16 : k < 1024 ? 32 : 64) : number;
+    number = product ? number * 4.0f / (float)(k < 16 ? 4 : k < 64 ? 8 : k < 256 ? 16 : k < 1024 ? 32 : 64) : number;
+    if (p->weights != DTYPE_F32) {
+        uint16_t bits = narrow_bits(number, p->weights);
+        floats_widen(&number, &bits, p->weights, 1);
+    }
+    return number;
 }
 
 uint32_t problem_kv(uint32_t image) {
@@ -247,7 +279,14 @@ static const struct weight *weight(struct bench *b, uint32_t which, enum weight_
     for (size_t i = 0; i < count; i++) {
         numbers[i] = problem_weight(b->problem, which, i);
     }
-    struct weight_view view = { .data = numbers, .dtype = DTYPE_F32, .shape = { rows, cin, kernel, kernel } };
+    enum dtype dtype = b->problem->widened ? DTYPE_F32 : b->problem->weights;
+    if (dtype != DTYPE_F32) { /* in place: shorter */
+        for (size_t i = 0; i < count; i++) {
+            uint16_t bits = narrow_bits(numbers[i], dtype);
+            memcpy((char *)numbers + i * sizeof bits, &bits, sizeof bits);
+        }
+    }
+    struct weight_view view = { .data = numbers, .dtype = dtype, .shape = { rows, cin, kernel, kernel } };
     view.dims = use == WEIGHT_VECTOR ? 1 : use == WEIGHT_CONV ? 4 : 2;
     struct error error;
     enum err err = weight_create(&b->weights[b->weight_count], b->backend, use, &view, 1, &error);

@@ -37,6 +37,8 @@ struct problem {
     uint32_t heads;
     bool causal;
     bool indexed;       /* ATTENTION: through kv_index, keys of 3 images */
+    enum dtype weights; /* whose numbers the weights are: F32, F16 or BF16 */
+    bool widened;       /* the file holds them as F32 all the same */
 };
 
 extern const struct problem problems[];
@@ -48,7 +50,7 @@ double problem_tolerance(const struct problem *problem); /* of cpu against refer
 
 /* Inputs. Image `image` of tensor `which` (0: x, 1: residual, b or k, 2: vector or v), [-1,1) uniform. */
 float problem_number(uint32_t which, uint32_t image, size_t place);
-/* Weight `which` (0: weight, gamma, tokens; 1: bias, beta, positions). */
+/* Weight `which` (0: weight, gamma, tokens; 1: bias, beta, positions), a number that the problem's dtype holds exactly. */
 float problem_weight(const struct problem *problem, uint32_t which, size_t place);
 enum { PROBLEM_KV_IMAGES = 3 };
 uint32_t problem_kv(uint32_t image); /* kv_index of an image */

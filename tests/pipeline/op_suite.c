@@ -15,6 +15,7 @@
 #include "tests/pipeline/op_cases.h"
 
 enum { IMAGES = 3 };
+static const char *const classes[] = { "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic" };
 
 static struct backend *make(const char *device, uint32_t threads) {
     struct backend *backend = NULL;
@@ -121,6 +122,29 @@ static void same_bytes(const char *what, const struct problem *p, const float *a
     }
 }
 
+/* Weights that are kept narrow give what the same numbers give as f32, bit for bit. */
+static void narrow_is_wide(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
+        struct backend *cpu = NULL;
+        struct error error;
+        if (cpu_create_class(&cpu, classes[c], 2, &error) != ERR_OK) {
+            continue;
+        }
+        for (size_t i = 0; i < problem_count; i++) {
+            if (problems[i].weights != DTYPE_F32) {
+                struct problem widened = problems[i];
+                widened.widened = true;
+                float *narrow = run(cpu, &problems[i], 0, IMAGES), *wide = run(cpu, &widened, 0, IMAGES);
+                same_bytes(classes[c], &problems[i], narrow, wide, IMAGES * problem_output(&problems[i]));
+                free(narrow);
+                free(wide);
+            }
+        }
+        backend_destroy(cpu);
+    }
+}
+
 static void batch_is_its_images(void **state) {
     (void)state;
     struct backend *cpu = make("cpu", 2);
@@ -170,6 +194,7 @@ int main(void) {
         cmocka_unit_test(v4_follows_reference),
         cmocka_unit_test(v3_follows_reference),
         cmocka_unit_test(generic_follows_reference),
+        cmocka_unit_test(narrow_is_wide),
         cmocka_unit_test(batch_is_its_images),
         cmocka_unit_test(threads_agree),
     };

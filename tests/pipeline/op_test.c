@@ -12,6 +12,8 @@
 
 #include "pipeline/backend/op.h"
 
+static const char *const classes[] = { "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic" };
+
 static struct backend *make(const char *device) {
     struct backend *backend = NULL;
     struct error error;
@@ -300,7 +302,7 @@ static void check_weight(struct backend *backend, const struct weight_view *view
     struct weight *weight = NULL;
     struct error error;
     assert_int_equal(weight_create(&weight, backend, WEIGHT_LINEAR, views, count, &error), ERR_OK);
-    assert_true(weight_bytes(weight) >= rows * columns * sizeof(float));
+    assert_true(weight_bytes(weight) >= rows * columns * sizeof(uint16_t));
     float *unit = calloc((size_t)columns * columns, sizeof *unit), *out = calloc((size_t)columns * rows, sizeof *out);
     for (uint32_t i = 0; i < columns; i++) {
         unit[i * columns + i] = 1.0f;
@@ -348,6 +350,51 @@ static void weights_widen_and_stack(void **state) {
     assert_int_equal(dtype_size(DTYPE_U8), 1);
 }
 
+/* Every half and every bfloat, as the weights of a layer of one channel, comes out as the number that it is. */
+static void check_all_numbers(struct backend *backend, enum dtype dtype) {
+    enum { ALL_BITS = 1 << 16 };
+    uint16_t *bits = malloc(ALL_BITS * sizeof *bits);
+    float *want = malloc(ALL_BITS * sizeof *want), *have = malloc(ALL_BITS * sizeof *have), one = 1.0f;
+    for (uint32_t i = 0; i < ALL_BITS; i++) {
+        bits[i] = (uint16_t)i;
+    }
+    floats_widen(want, bits, dtype, ALL_BITS);
+    const struct weight_view view = { .data = bits, .dtype = dtype, .dims = 2, .shape = { ALL_BITS, 1 } };
+    struct weight *weight = NULL;
+    struct error error;
+    assert_int_equal(weight_create(&weight, backend, WEIGHT_LINEAR, &view, 1, &error), ERR_OK);
+    assert_int_equal(weight_bytes(weight), ALL_BITS * sizeof *bits);
+    struct buffer *in = hold(backend, &one, sizeof one), *out = hold(backend, have, ALL_BITS * sizeof *have);
+    struct program *p = program_create(backend);
+    op_linear_into(p, program_bind(p, out, 0, 1, 1, 1, ALL_BITS), program_bind(p, in, 0, 1, 1, 1, 1), weight, NULL,
+                   ACTIVATION_NONE, TENSOR_NONE);
+    run_to_end(p, backend);
+    buffer_download(out, 0, have, ALL_BITS * sizeof *have);
+    for (uint32_t i = 0; i < ALL_BITS; i++) {
+        assert_true(isnan(want[i]) ? isnan(have[i]) : have[i] == want[i]);
+    }
+    program_destroy(p);
+    buffer_destroy(in);
+    buffer_destroy(out);
+    weight_destroy(weight);
+    free(bits);
+    free(want);
+    free(have);
+}
+
+static void narrow_weights_are_exact(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof classes / sizeof classes[0]; c++) {
+        struct backend *backend = NULL;
+        struct error error;
+        if (cpu_create_class(&backend, classes[c], 2, &error) == ERR_OK) {
+            check_all_numbers(backend, DTYPE_F16);
+            check_all_numbers(backend, DTYPE_BF16);
+            backend_destroy(backend);
+        }
+    }
+}
+
 static void refusals_name_both(void **state) {
     (void)state;
     struct backend *backend = NULL;
@@ -372,8 +419,6 @@ static void refusals_name_both(void **state) {
 }
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
-
-static const char *const classes[] = { "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic" };
 
 /* A linear layer of one channel and weight 1 is its activation: y[i] = activation(x[i]). */
 static void activate(float *y, struct backend *backend, const float *x, uint32_t count, enum activation activation) {
@@ -569,6 +614,7 @@ int main(void) {
         cmocka_unit_test(timestep_makes_sinusoids), cmocka_unit_test(latent_input_copies),
         cmocka_unit_test(activations_are_exact),   cmocka_unit_test(activations_treat_lanes_alike),
         cmocka_unit_test(nan_passes_through),      cmocka_unit_test(weights_widen_and_stack),
+        cmocka_unit_test(narrow_weights_are_exact),
         cmocka_unit_test(refusals_name_both),      cmocka_unit_test(plans_do_not_collide),
         cmocka_unit_test(chains_reuse_memory),
     };
