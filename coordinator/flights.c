@@ -87,6 +87,7 @@ struct flight *flight_add(struct scheduler *schedule, const struct digest *key, 
     *canonical = NULL;
     flight->cost = spec_cost(&flight->spec);
     flight->class = class_get(schedule, &flight->spec);
+    flight->grants = schedule->first_epoch;
     flight->chain = *bucket;
     *bucket = flight;
     schedule->flight_count++;

@@ -8,6 +8,7 @@ enum {
     DOCKETS_LIMIT = 256, /* a user's sweeps looked at */
     LANE_LIMIT = 256,    /* jobs of a lane looked at, beyond those that are taken */
     MATES_LIMIT = 64,    /* lanes looked at to fill a batch up */
+    USERS_LIMIT = 32,    /* users looked at for a nearer model */
     IDLE_LOOK_MS = 250   /* how often a worker without work looks for one to copy, or whether to be held back still */
 };
 
@@ -87,13 +88,27 @@ static bool pick_docket(struct picked *picked, const struct scheduler *schedule,
     return true;
 }
 
+/* Of the users whose turn it is, or nearly: the one whose model is nearest, of those the first. Else many users with many models
+ * would have every worker load one after the other. */
 static bool pick(struct picked *picked, struct scheduler *schedule, const struct worker *worker, uint64_t now_ms) {
     struct user *stash = NULL, *user;
-    bool found = false;
-    while (!found && (user = share_pop(&schedule->share, &stash)))
-        found = pick_docket(picked, schedule, user, worker, now_ms);
+    double latest = INFINITY;
+    int at_hand = -1;
+    uint32_t looked = 0;
+    while (at_hand < 2 && (at_hand < 0 || looked < USERS_LIMIT) && (user = share_pop(&schedule->share, &stash)) && user->tag <= latest) {
+        struct picked of_user = { NULL, NULL };
+        if (!pick_docket(&of_user, schedule, user, worker, now_ms))
+            continue;
+        int here = affinity(worker, &of_user.lane->class->spec.model);
+        if (here > at_hand) {
+            at_hand = here;
+            *picked = of_user;
+        }
+        latest = fmin(latest, user->tag + schedule->share.slack_ms);
+        looked++;
+    }
     share_restore(&schedule->share, stash);
-    return found;
+    return at_hand >= 0;
 }
 
 /* ---- how many ------------------------------------------------------------------------------------------------------------ */

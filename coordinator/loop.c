@@ -12,7 +12,7 @@
 #include "coordinator/control.h"
 #include "coordinator/farm.h"
 
-enum { MESSAGES_A_TURN = 128, IDLE_MS = 1000, ROOM_MS = 1000, LEASE_ID_BITS = 40 };
+enum { MESSAGES_A_TURN = 128, IDLE_MS = 1000, ROOM_MS = 1000 };
 
 /* ---- making --------------------------------------------------------------------------------------------------------- */
 
@@ -60,7 +60,7 @@ enum err coordinator_create(struct coordinator **out, const struct coordinator_o
         err = farm_recover(farm, error);
     }
     if (!err) {
-        schedule_init(&farm->scheduler, &farm->queue, farm->bloom, (ledger_generation(farm->ledger) << LEASE_ID_BITS) + 1,
+        schedule_init(&farm->scheduler, &farm->queue, farm->bloom, ledger_generation(farm->ledger),
                       farm->options.max_batch);
         farm->scheduler.leases.patience_percent = farm->options.patience_percent;
         for (uint32_t i = 0; i < options->weight_count; i++)

@@ -9,16 +9,15 @@
 
 enum { BUCKETS_LEAST = 1024, NAMES_LEAST = 64 };
 
-void schedule_init(struct scheduler *schedule, struct queue *queue, struct bloom *bloom, uint64_t first_lease,
-                   uint32_t max_batch) {
+void schedule_init(struct scheduler *schedule, struct queue *queue, struct bloom *bloom, uint64_t life, uint32_t max_batch) {
     *schedule = (struct scheduler){ .queue = queue, .bloom = bloom, .bucket_count = BUCKETS_LEAST, .class_room = BUCKETS_LEAST,
                                    .name_count = NAMES_LEAST, .version = 1, .look_again_ms = UINT64_MAX,
-                                   .max_batch = max_batch };
+                                   .max_batch = max_batch, .first_epoch = (uint32_t)life << EPOCH_BITS };
     schedule->buckets = memory_get_array(schedule->bucket_count, sizeof *schedule->buckets);
     schedule->classes = memory_get_array(schedule->class_room, sizeof *schedule->classes);
     schedule->names = memory_get_array(schedule->name_count, sizeof *schedule->names);
     share_init(&schedule->share);
-    lease_table_init(&schedule->leases, first_lease);
+    lease_table_init(&schedule->leases, (life << LEASE_ID_BITS) + 1);
     schedule_notice(schedule);
 }
 
@@ -126,6 +125,7 @@ void schedule_count_worker(struct scheduler *schedule, struct worker *worker) {
     bool counts = worker->present && !worker->draining && !worker->probation;
     double pace = counts && worker->unit_ms > 0 ? 1 / worker->unit_ms : 0;
     schedule->present += (uint32_t)counts - (uint32_t)worker->counted;
+    schedule->share.slack_ms = (double)AFFINITY_MS * schedule->present;
     schedule->measured += (uint32_t)(pace > 0) - (uint32_t)(worker->pace > 0);
     schedule->pace = schedule->measured ? schedule->pace + pace - worker->pace : 0;
     worker->counted = counts;
@@ -175,10 +175,15 @@ bool flight_failed_on(const struct flight *flight, const struct worker *worker) 
     return false;
 }
 
+/* Benched again and again, with no success between: nobody waits for it. */
+static bool is_hopeless(const struct worker *worker) {
+    return worker->benches >= HOPELESS_BENCHES;
+}
+
 const struct worker *schedule_untried(const struct scheduler *schedule, const struct flight *flight) {
     for (size_t i = 0; i < schedule->worker_count; i++) {
         const struct worker *worker = schedule->workers[i];
-        if (worker->present && !worker->draining && !flight_failed_on(flight, worker) &&
+        if (worker->present && !worker->draining && !is_hopeless(worker) && !flight_failed_on(flight, worker) &&
             schedule_bar(schedule, worker, &flight->spec) == BAR_NONE)
             return worker;
     }

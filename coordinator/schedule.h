@@ -6,9 +6,9 @@
  * others are ready, in their sweep's lane of jobs that share a batch. Ready ones become a lease. When a key's picture is
  * committed, all places that wait for it are done.
  *
- * Who is next: users by share.h; of a user's sweeps the one of the highest priority, among those one whose model the worker
- * has at hand (for AGEING_MS at most before an older one), among those the oldest. A batch is filled up with jobs of other
- * sweeps that can share it.
+ * Who is next: users by share.h, or one not far ahead of them (AFFINITY_MS) whose model the worker has at hand; of a user's
+ * sweeps the one of the highest priority, among those one whose model is at hand (for AGEING_MS at most before an older one),
+ * among those the oldest. A batch is filled up with jobs of other sweeps that can share it.
  *
  * Pure: no socket, no clock, no file, no randomness; callers pass `now_ms`, and do what the returned values say. Files:
  * schedule.c (workers, sweeps), flights.c (the tables of flights), page.c, grant.c, tail.c, fail.c, settle.c (commits, adopting,
@@ -40,7 +40,10 @@ enum {
     BACK_OFF_FIRST_MS = 1000,
     BACK_OFF_MOST_MS = 60000,
     AGEING_MS = 30000,       /* how long a model at hand may go before an older sweep */
-    LEASE_MS = 1000          /* a lease is one batch, or as many as are drawn in this time */
+    AFFINITY_MS = 10000,     /* of all workers: how far ahead of the others a user may get whose model is at hand */
+    LEASE_MS = 1000,         /* a lease is one batch, or as many as are drawn in this time */
+    LEASE_ID_BITS = 40,      /* a lease's number in a life of the coordinator's; above it the life */
+    EPOCH_BITS = 12          /* a job's grants in a life, in an epoch; above it the life: one that is adopted has a smaller one */
 };
 
 /* One index of one sweep: a job as the user counts them. */
@@ -199,6 +202,7 @@ struct scheduler {
     uint64_t version;        /* grows with whatever may give a worker a job that had none */
     uint64_t look_again_ms;  /* when time alone may; UINT64_MAX: it may not */
     uint32_t max_batch;
+    uint32_t first_epoch;    /* of this life */
     struct place *marks;   /* [mark_count]: places whose key the ledger knew; to be made durable */
     size_t mark_count, mark_room;
     struct loss *losses;   /* [loss_count]: to be made durable */
@@ -207,9 +211,9 @@ struct scheduler {
     size_t revoke_count, revoke_room;
 };
 
-/* Lease ids begin at first_lease; a lease has at most max_batch jobs. Sweeps of the queue are found by themselves. */
-void schedule_init(struct scheduler *schedule, struct queue *queue, struct bloom *bloom, uint64_t first_lease,
-                   uint32_t max_batch);
+/* `life` grows with every start: lease ids and epochs of different lives differ. A lease has at most max_batch jobs. Sweeps of
+ * the queue are found by themselves. */
+void schedule_init(struct scheduler *schedule, struct queue *queue, struct bloom *bloom, uint64_t life, uint32_t max_batch);
 void schedule_release(struct scheduler *schedule); /* before the queue's */
 
 /* ---- workers ---------------------------------------------------------------------------------------------------------- */
@@ -272,7 +276,8 @@ MUST_USE enum err schedule_progress(struct scheduler *schedule, struct worker *w
 /* One lease whose deadline has passed, or NULL; the caller logs it, revokes it and ends it by schedule_trouble. */
 struct lease *schedule_expired(const struct scheduler *schedule, uint64_t now_ms);
 
-/* A worker holds a lease of the coordinator's earlier life. Jobs that were perhaps committed or are being committed are left out.
+/* A worker holds a lease of the coordinator's earlier life. Jobs that were perhaps committed or are being committed are left out,
+ * and those that are leased at the very same epoch.
  * False: nothing is left, or the id is another worker's: REVOKE it. Places join when their page comes. What `jobs` own is taken
  * in either case. */
 bool schedule_adopt(struct scheduler *schedule, struct worker *worker, uint64_t lease, uint32_t epoch, struct held_job *jobs,

@@ -92,7 +92,7 @@ void schedule_commit_failed(struct scheduler *schedule, const struct digest *key
 /* ---- adopting ----------------------------------------------------------------------------------------------------------- */
 
 /* The flight that this job is, free to join the lease; NULL: it is not. */
-static struct flight *adopt_job(struct scheduler *schedule, const struct worker *worker, struct held_job *job) {
+static struct flight *adopt_job(struct scheduler *schedule, const struct worker *worker, struct held_job *job, uint32_t epoch) {
     struct flight *flight = schedule_find(schedule, &job->key);
     if (!flight) {
         if (bloom_has(schedule->bloom, &job->key))
@@ -103,7 +103,7 @@ static struct flight *adopt_job(struct scheduler *schedule, const struct worker 
     }
     if (flight->committing || flight->state == FLIGHT_ASKED || flight->lease_count >= COPIES_LIMIT)
         return NULL;
-    if (flight->lease_count && flight->leases[0]->worker == worker)
+    if (flight->lease_count && (flight->leases[0]->worker == worker || flight->leases[0]->epoch == epoch))
         return NULL;
     if (!flight->lease_count)
         flight_take(schedule, flight);
@@ -124,8 +124,9 @@ bool schedule_adopt(struct scheduler *schedule, struct worker *worker, uint64_t 
     uint32_t adopted = 0;
     const struct lease *there = lease_find(&schedule->leases, id);
     assert(count <= LIMIT_BATCH);
-    for (size_t i = 0; i < count && !there; i++) {
-        struct flight *flight = adopt_job(schedule, worker, &jobs[i]);
+    bool was_given = epoch >> EPOCH_BITS <= schedule->first_epoch >> EPOCH_BITS; /* by us, in this life or before */
+    for (size_t i = 0; i < count && !there && was_given; i++) {
+        struct flight *flight = adopt_job(schedule, worker, &jobs[i], epoch);
         for (uint32_t k = 0; flight && k < adopted; k++)
             if (flights[k] == flight)
                 flight = NULL; /* it names a job twice */

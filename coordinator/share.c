@@ -2,6 +2,7 @@
 #include "coordinator/share.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,8 +130,9 @@ static void heap_remove(struct share *share, struct user *user) {
 void share_wake(struct share *share, struct user *user) {
     if (user->heap_at)
         return;
-    if (user->tag < share->clock)
-        user->tag = share->clock;
+    double others = share->count ? share->heap[0]->tag : share->clock;
+    others = fmin(fmax(others, share->clock - share->slack_ms), share->clock);
+    user->tag = fmax(user->tag, others);
     heap_add(share, user);
 }
 
@@ -163,10 +165,8 @@ static void move_tag(struct share *share, struct user *user, double ms) {
 }
 
 void share_charge(struct share *share, struct user *user, double cost_ms) {
-    if (user->tag < share->clock - LAG_MS)
-        user->tag = share->clock - LAG_MS;
-    if (user->tag > share->clock)
-        share->clock = user->tag;
+    user->tag = fmax(user->tag, share->clock - share->slack_ms - LAG_MS);
+    share->clock = fmax(share->clock, user->tag);
     move_tag(share, user, cost_ms);
 }
 

@@ -2,8 +2,8 @@
  * share.h - whose turn is it: weighted fair queueing between users.
  *
  * Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", 1996), counted in estimated device milliseconds: a
- * user's tag moves on by cost / weight with every grant; the smallest tag is next. Who was away begins at the tag of the one
- * served last: absence is no credit.
+ * user's tag moves on by cost / weight with every grant; the smallest tag is next. Who was away begins where the others are:
+ * absence is no credit. The caller may serve somebody else who is no further ahead than slack_ms.
  *
  * Pure: no clock. Users live as long as the share; they are few thousands at most.
  */
@@ -38,7 +38,8 @@ struct share {
     size_t count, room;
     struct user **buckets;       /* [bucket_count] by name */
     size_t bucket_count, user_count;
-    double clock;                /* the tag of the one served last */
+    double clock;                /* the largest tag that was served */
+    double slack_ms;             /* virtual; set by the caller */
 };
 
 void share_init(struct share *share);

@@ -20,7 +20,8 @@
 enum {
     ROW_LIMIT = 3,                      /* failures in a row that bench a worker */
     BENCH_FIRST_MS = 10000,
-    BENCH_MOST_MS = 600000
+    BENCH_MOST_MS = 600000,
+    HOPELESS_BENCHES = 3                /* in a row: no job waits for it any more */
 };
 
 /* What it says of itself when it connects. */

@@ -20,7 +20,7 @@ void farm_init(struct farm *farm, uint32_t workers, uint32_t batch) {
     farm->now_ms = 1000000;
     queue_init(&farm->queue);
     farm->bloom = bloom_create(1000);
-    schedule_init(&farm->scheduler, &farm->queue, farm->bloom, 1, 256);
+    schedule_init(&farm->scheduler, &farm->queue, farm->bloom, 0, 256);
     for (uint32_t i = 1; i <= workers; i++)
         farm_here(farm, i, batch, 0, 0);
 }

@@ -63,7 +63,7 @@ static void begin_life(struct sim *sim) {
     sim->bloom = bloom_create(KEYS);
     for (size_t i = 0; i < sim->committed_count; i++)
         bloom_add(sim->bloom, &sim->committed[i]);
-    schedule_init(&sim->scheduler, &sim->queue, sim->bloom, ++sim->life << 40, 16);
+    schedule_init(&sim->scheduler, &sim->queue, sim->bloom, ++sim->life, 16);
     sim->asked_count = 0;
     for (uint64_t i = 0; i < WORKERS; i++) {
         const struct worker_facts facts = { .batch = (uint32_t)dice(sim, 16) + 1 };

@@ -48,10 +48,22 @@ static bool all_are_there(void) {
     return world.plan.queue_limit == 1000;
 }
 
+static void note_hopeless(void) {
+    for (uint32_t i = 0; i < world.plan.worker_count; i++) {
+        const struct worker *worker = schedule_find_worker(&world.farm->scheduler, world.workers[i].name);
+        if (worker && worker->benches >= HOPELESS_BENCHES)
+            world.workers[i].hopeless = true;
+    }
+}
+
 /* Failed for good: by three workers, or by all where there are fewer. */
 static void audit_loss(uint32_t sweep, uint32_t index) {
     const struct record *record = &records[pool.sweeps[sweep].jobs[index]];
-    uint32_t most = world.plan.worker_count < DISTINCT_LIMIT ? world.plan.worker_count : DISTINCT_LIMIT;
+    uint32_t most = world.plan.worker_count;
+    for (uint32_t i = 0; i < world.plan.worker_count; i++)
+        most -= world.workers[i].hopeless;
+    if (most > DISTINCT_LIMIT)
+        most = DISTINCT_LIMIT;
     if (record->failures < ATTEMPTS_LIMIT)
         broken("job %u of %s has failed for good after %u failures", index, pool.sweeps[sweep].name, record->failures);
     if (all_are_there() && bits(record->failed_by) < most)
@@ -70,6 +82,7 @@ static void audit_losses(void) {
 
 void audit_turn(void) {
     const struct scheduler *scheduler = &world.farm->scheduler;
+    note_hopeless();
     if (!chance(250))
         return;
     for (size_t i = 0; i < scheduler->leases.count; i++)

@@ -101,6 +101,7 @@ struct worker_node {
     uint64_t frozen_until_us;
     uint64_t trouble_until_us;
     bool hung;
+    bool hopeless;             /* it was, at some time: benched so often that no job waited for it */
 };
 
 struct world {
