@@ -38,16 +38,12 @@ const char *device_class(const struct device *device) {
 
 /* ---- models ----------------------------------------------------------------------------------------------------- */
 
-static enum err check_family(const char *folder, struct error *error) {
+static enum err load_index(struct model *model, const char *folder, struct error *error) {
     char *path = path_join(folder, "model_index.json");
     json_t *index = NULL;
     enum err err = json_read_file(&index, path, MODEL_JSON_LIMIT, error);
     if (err == ERR_OK) {
-        const char *name = json_string_value(json_object_get(index, "_class_name"));
-        if (name == NULL || strcmp(name, "StableDiffusionPipeline") != 0) {
-            err = error_set(error, ERR_UNSUPPORTED, "%s: _class_name: want StableDiffusionPipeline, file has %.100s",
-                            path, name == NULL ? "none" : name);
-        }
+        err = family_find(&model->index, index, path, error);
     }
     json_decref(index);
     free(path);
@@ -61,21 +57,30 @@ static enum err load_process(struct model *model, const char *folder, struct err
     return err;
 }
 
-static enum err load_tokenizer(struct model *model, const char *folder, struct error *error) {
-    char *path = path_join(folder, "tokenizer");
-    enum err err = tokenizer_open(&model->tokenizer, path, error);
-    free(path);
+static enum err load_tokenizers(struct model *model, const char *folder, struct error *error) {
+    const struct family *family = model->index.family;
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; err == ERR_OK && i < family->text_count; i++) {
+        char *path = path_join(folder, family->texts[i].tokenizer);
+        err = tokenizer_open(&model->texts[i].tokenizer, path, error);
+        free(path);
+    }
     return err;
 }
 
 /* A component's file is closed before the next is opened: its pages go. */
-static enum err load_text(struct model *model, const char *folder, struct error *error) {
-    struct component *component = NULL;
-    enum err err = component_open(&component, folder, "text_encoder", error);
-    if (err == ERR_OK) {
-        err = text_encoder_load(&model->text, component, model->backend, error);
+static enum err load_texts(struct model *model, const char *folder, struct error *error) {
+    const struct family *family = model->index.family;
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; err == ERR_OK && i < family->text_count; i++) {
+        struct component *component = NULL;
+        bool pooled = family->pooled && i + 1 == family->text_count;
+        err = component_open(&component, folder, family->texts[i].encoder, error);
+        if (err == ERR_OK) {
+            err = text_encoder_load(&model->texts[i].encoder, component, pooled, model->backend, error);
+        }
+        component_close(component);
     }
-    component_close(component);
     return err;
 }
 
@@ -100,39 +105,88 @@ static enum err load_vae(struct model *model, const char *folder, struct error *
 }
 
 /* Parts that are fine alone, but not of one model. */
+static enum err check_text(const struct model *model, uint32_t place, struct error *error) {
+    const struct tokenizer *tokenizer = model->texts[place].tokenizer;
+    const struct text_encoder_config *text = &model->texts[place].encoder.config;
+    const struct family_text *names = &model->index.family->texts[place];
+    if (tokenizer_vocabulary(tokenizer) > text->vocabulary) {
+        return error_set(error, ERR_INVALID, "%s: vocab_size: want at least the %s's %u, config.json has %u", names->encoder,
+                         names->tokenizer, tokenizer_vocabulary(tokenizer), text->vocabulary);
+    }
+    if (tokenizer_length(tokenizer) > text->positions) {
+        return error_set(error, ERR_INVALID, "%s: max_position_embeddings: want at least the %s's %u, config.json has %u",
+                         names->encoder, names->tokenizer, tokenizer_length(tokenizer), text->positions);
+    }
+    if (tokenizer_length(tokenizer) != tokenizer_length(model->texts[0].tokenizer)) {
+        return error_set(error, ERR_INVALID, "%s: model_max_length: want that of the first one, %u, it has %u",
+                         names->tokenizer, tokenizer_length(model->texts[0].tokenizer), tokenizer_length(tokenizer));
+    }
+    return ERR_OK;
+}
+
+static uint32_t condition_width(const struct model *model) {
+    uint32_t width = 0;
+    for (uint32_t i = 0; i < model->index.family->text_count; i++) {
+        width += model->texts[i].encoder.config.width;
+    }
+    return width;
+}
+
+/* The vector that is added to the timestep's embedding: pooled text, then sinusoids of numbers. */
+static enum err check_added(const struct model *model, struct error *error) {
+    const struct family *family = model->index.family;
+    const struct unet_config *unet = &model->unet.config;
+    if (!family->pooled) {
+        return unet->added_width == 0 ? ERR_OK
+                                      : error_set(error, ERR_INVALID, "unet: addition_embed_type: want null in a model of one"
+                                                  " text encoder without projection, config.json has text_time");
+    }
+    uint32_t pooled = model->texts[family->text_count - 1].encoder.config.projection, numbers = model_numbers(model);
+    if (unet->added_width != pooled + numbers * unet->added_number_width) {
+        return error_set(error, ERR_INVALID, "unet: projection_class_embeddings_input_dim: want %u, the pooled text's %u and"
+                         " %u numbers (requires_aesthetics_score is %s) of addition_time_embed_dim %u, config.json has %u",
+                         pooled + numbers * unet->added_number_width, pooled, numbers, model->index.score ? "true" : "false",
+                         unet->added_number_width, unet->added_width);
+    }
+    return ERR_OK;
+}
+
 static enum err check_together(const struct model *model, struct error *error) {
-    const struct text_encoder_config *text = &model->text.config;
+    const struct family *family = model->index.family;
     const struct unet_config *unet = &model->unet.config;
     const struct vae_config *vae = &model->vae.config;
-    if (tokenizer_vocabulary(model->tokenizer) > text->vocabulary) {
-        return error_set(error, ERR_INVALID, "text_encoder: vocab_size: want at least the tokenizer's %u, config.json has"
-                         " %u", tokenizer_vocabulary(model->tokenizer), text->vocabulary);
+    for (uint32_t i = 0; i < family->text_count; i++) {
+        enum err err = check_text(model, i, error);
+        if (err != ERR_OK) {
+            return err;
+        }
     }
-    if (tokenizer_length(model->tokenizer) > text->positions) {
-        return error_set(error, ERR_INVALID, "text_encoder: max_position_embeddings: want at least the tokenizer's %u,"
-                         " config.json has %u", tokenizer_length(model->tokenizer), text->positions);
-    }
-    if (unet->condition_width != text->width) {
-        return error_set(error, ERR_INVALID, "unet: cross_attention_dim: want the text encoder's hidden_size %u,"
-                         " config.json has %u", text->width, unet->condition_width);
+    if (unet->condition_width != condition_width(model)) {
+        return error_set(error, ERR_INVALID, "unet: cross_attention_dim: want the text encoder%s hidden_size %u, config.json"
+                         " has %u", family->text_count == 1 ? "'s" : "s' common", condition_width(model),
+                         unet->condition_width);
     }
     if (unet->in_channels != vae->latent_channels) {
         return error_set(error, ERR_INVALID, "unet: in_channels: want the VAE's latent_channels %u, config.json has %u",
                          vae->latent_channels, unet->in_channels);
     }
-    return ERR_OK;
+    return check_added(model, error);
 }
 
 static struct model_shape shape_of(const struct model *model) {
-    const struct loader *loaders[] = { &model->text.loader, &model->unet.loader, &model->vae.loader };
+    const struct family *family = model->index.family;
+    const struct loader *loaders[FAMILY_TEXTS + 2] = { &model->unet.loader, &model->vae.loader };
     struct model_shape shape = {
-        .family = "sd1",
+        .family = model->unet.config.linear_projection && family->linear_name != NULL ? family->linear_name : family->name,
         .pixels_per_latent = vae_pixels_per_latent(&model->vae.config),
         .latent_channels = model->vae.config.latent_channels,
-        .tokens = tokenizer_length(model->tokenizer),
-        .condition_width = model->text.config.width,
+        .tokens = tokenizer_length(model->texts[0].tokenizer),
+        .condition_width = condition_width(model),
     };
-    for (size_t i = 0; i < sizeof loaders / sizeof *loaders; i++) {
+    for (uint32_t i = 0; i < family->text_count; i++) {
+        loaders[2 + i] = &model->texts[i].encoder.loader;
+    }
+    for (uint32_t i = 0; i < 2 + family->text_count; i++) {
         shape.parameters += loaders[i]->parameters;
         shape.weight_bytes += loaders[i]->bytes;
     }
@@ -148,14 +202,11 @@ static enum err check_served(const struct model_files *files, struct error *erro
 enum err model_load_files(struct model **model, struct device *device, const struct model_files *files,
                           struct error *error) {
     const char *folder = files->model;
-    static enum err (*const PARTS[])(struct model *, const char *, struct error *) = { load_tokenizer, load_process, load_text,
-                                                                                      load_unet, load_vae };
+    static enum err (*const PARTS[])(struct model *, const char *, struct error *) = { load_index, load_tokenizers, load_process,
+                                                                                      load_texts, load_unet, load_vae };
     struct model *loaded = memory_get(sizeof *loaded);
     loaded->backend = device->backend;
     enum err err = check_served(files, error);
-    if (err == ERR_OK) {
-        err = check_family(folder, error);
-    }
     for (size_t i = 0; err == ERR_OK && i < sizeof PARTS / sizeof *PARTS; i++) {
         err = PARTS[i](loaded, folder, error);
     }
@@ -190,12 +241,28 @@ void model_destroy(struct model *model) {
     if (model == NULL) {
         return;
     }
-    tokenizer_close(model->tokenizer);
+    for (uint32_t i = 0; i < FAMILY_TEXTS; i++) {
+        tokenizer_close(model->texts[i].tokenizer);
+        text_encoder_release(&model->texts[i].encoder);
+    }
     process_release(&model->process);
-    text_encoder_release(&model->text);
     unet_release(&model->unet);
     vae_release(&model->vae);
     free(model);
+}
+
+uint32_t model_numbers(const struct model *model) {
+    return !model->index.family->pooled ? 0 : model->index.score ? 5 : 6;
+}
+
+uint32_t model_clip_skip_limit(const struct model *model) {
+    const struct family *family = model->index.family;
+    uint32_t limit = model->texts[0].encoder.config.layers;
+    for (uint32_t i = 1; i < family->text_count; i++) {
+        uint32_t layers = model->texts[i].encoder.config.layers;
+        limit = layers < limit ? layers : limit;
+    }
+    return family->last_state ? limit : limit - 1;
 }
 
 const struct model_shape *model_shape(const struct model *model) {

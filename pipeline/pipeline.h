@@ -31,12 +31,12 @@ const char *device_class(const struct device *device); /* the class within which
 /* ---- model ------------------------------------------------------------------------------------------------------ */
 
 struct model_shape {
-    const char *family;         /* "sd1" */
+    const char *family;         /* "sd1", "sd2", "sdxl", "sdxl-refiner" */
     uint32_t pixels_per_latent; /* 8 for SD, 4 for the demo model: sizes must be multiples of it */
     uint32_t latent_channels;   /* 4 */
     uint32_t tokens;            /* 77 */
     uint32_t condition_width;   /* D */
-    uint64_t parameters;        /* of U-Net, VAE and text encoder together */
+    uint64_t parameters;        /* of U-Net, VAE and text encoders together */
     uint64_t weight_bytes;      /* prepared, on the device */
 };
 
@@ -82,7 +82,7 @@ struct render_job {
     const char *sampler;    /* * */
     const char *schedule;   /* * */
     const char *prediction; /* *  "epsilon", "v", "sample", whatever the model's config says; NULL: what that says */
-    uint32_t clip_skip;     /* A1111's: 1 is the last layer */
+    uint32_t clip_skip;     /* A1111's: 1 is the layer the model was trained with: the last, or with SDXL the one before */
 };
 
 enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };

@@ -64,9 +64,9 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
             strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction)) {
             err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction and guided or not,"
                             " jobs 1 and %zu differ", i + 1);
-        } else if (job->clip_skip < 1 || job->clip_skip > model->text.config.layers) {
+        } else if (job->clip_skip < 1 || job->clip_skip > model_clip_skip_limit(model)) {
             err = error_set(error, ERR_INVALID, "clip_skip: want 1..%u for this model, job has %u",
-                            model->text.config.layers, job->clip_skip);
+                            model_clip_skip_limit(model), job->clip_skip);
         } else if (!isfinite(job->cfg)) {
             err = error_set(error, ERR_INVALID, "cfg: want a finite number, job has %g", job->cfg);
         } else if (!(job->cfg_rescale >= 0.0 && job->cfg_rescale <= 1.0)) {
@@ -255,12 +255,29 @@ struct batch {
     struct plan plan;
     struct run *run;
     struct denoise_job *work; /* [count], owned */
+    float *added;             /* [2*count,A]: where the jobs' added conditioning lies; owned */
     struct trace *trace;      /* or NULL */
 };
+
+enum { NUMBERS_LIMIT = 6 };
+static const float SCORE = 6.0f, SCORE_NEGATIVE = 2.5f; /* aesthetic: what everybody asks a refiner for */
+
+/* What an SDXL U-Net is told beside the prompt: size, crop, and target size or aesthetic score. */
+static void add_numbers(float *added, const struct conditions *conditions, uint32_t slot, const struct render_job *job,
+                        bool negative) {
+    float width = (float)job->width, height = (float)job->height;
+    float numbers[NUMBERS_LIMIT] = { height, width, 0.0f, 0.0f, height, width };
+    if (conditions->model->index.score) {
+        numbers[4] = negative ? SCORE_NEGATIVE : SCORE;
+    }
+    conditions_added(added, conditions, slot, numbers);
+}
 
 /* What the prompts mean. A trace wants the negative's meaning even where nothing is guided by it. */
 static enum err read_prompts(struct renderer *renderer, struct batch *batch, struct error *error) {
     bool negatives = batch->run->kind.guided || batch->trace != NULL;
+    uint32_t width = renderer->model->unet.config.added_width;
+    batch->added = memory_get_array(2 * batch->count * width, sizeof *batch->added);
     conditions_begin_batch(&renderer->conditions);
     for (size_t i = 0; i < batch->count; i++) {
         const struct render_job *job = &batch->jobs[i];
@@ -268,12 +285,20 @@ static enum err read_prompts(struct renderer *renderer, struct batch *batch, str
         work->guidance = job->cfg;
         work->rescale = job->cfg_rescale;
         noise_init(&work->noise, job->seed);
-        enum err err = conditions_find(&work->prompt, &renderer->conditions, job->prompt, job->clip_skip, error);
+        enum err err = conditions_find(&work->prompt, &renderer->conditions, job->prompt, job->clip_skip, false, error);
         if (err == ERR_OK && negatives) {
-            err = conditions_find(&work->negative, &renderer->conditions, job->negative, job->clip_skip, error);
+            err = conditions_find(&work->negative, &renderer->conditions, job->negative, job->clip_skip, true, error);
         }
         if (err != ERR_OK) {
             return err;
+        }
+        if (width != 0) {
+            work->added = batch->added + 2 * i * width;
+            work->added_negative = work->added + width;
+            add_numbers(work->added, &renderer->conditions, work->prompt, job, false);
+            if (negatives) {
+                add_numbers(work->added_negative, &renderer->conditions, work->negative, job, true);
+            }
         }
     }
     return ERR_OK;
@@ -306,19 +331,35 @@ static struct render_output take_output(const struct decoding *decoding, uint32_
     return output;
 }
 
-static void trace_prompt(struct trace *trace, const struct conditions *conditions, uint32_t slot, const char *ids_name,
-                         const char *condition_name) {
-    const struct model_shape *shape = &conditions->model->shape;
+/* Names of what a trace holds of a prompt: ids of each text encoder, condition, pooled text. */
+struct trace_names {
+    const char *ids[FAMILY_TEXTS], *condition, *pooled;
+};
+
+static void trace_prompt(struct trace *trace, const struct conditions *conditions, uint32_t slot,
+                         const struct trace_names *names) {
+    const struct model *model = conditions->model;
+    const struct model_shape *shape = &model->shape;
+    const struct condition_slot *kept = &conditions->slots[slot];
+    uint32_t texts = model->index.family->text_count;
     float *condition = memory_get_array((size_t)shape->tokens * shape->condition_width, sizeof *condition);
     conditions_read(condition, conditions, slot);
-    trace_add(trace, ids_name, DTYPE_I32, 2, (uint64_t[]){ 1, shape->tokens }, conditions->slots[slot].ids);
-    trace_add(trace, condition_name, DTYPE_F32, 3, (uint64_t[]){ 1, shape->tokens, shape->condition_width }, condition);
+    for (uint32_t i = 0; i < texts; i++) {
+        trace_add(trace, names->ids[i], DTYPE_I32, 2, (uint64_t[]){ 1, shape->tokens }, kept->ids + i * shape->tokens);
+    }
+    trace_add(trace, names->condition, DTYPE_F32, 3, (uint64_t[]){ 1, shape->tokens, shape->condition_width }, condition);
+    if (kept->pooled != NULL) {
+        uint64_t width = model->texts[texts - 1].encoder.config.projection;
+        trace_add(trace, names->pooled, DTYPE_F32, 2, (uint64_t[]){ 1, width }, kept->pooled);
+    }
     free(condition);
 }
 
 static void trace_start(struct batch *batch, const struct conditions *conditions) {
-    trace_prompt(batch->trace, conditions, batch->work[0].prompt, "ids", "condition");
-    trace_prompt(batch->trace, conditions, batch->work[0].negative, "uncond_ids", "uncondition");
+    static const struct trace_names PROMPT = { { "ids", "ids_2" }, "condition", "pooled" };
+    static const struct trace_names NEGATIVE = { { "uncond_ids", "uncond_ids_2" }, "uncondition", "unpooled" };
+    trace_prompt(batch->trace, conditions, batch->work[0].prompt, &PROMPT);
+    trace_prompt(batch->trace, conditions, batch->work[0].negative, &NEGATIVE);
     trace_add_doubles(batch->trace, "timesteps", batch->plan.timesteps, batch->plan.rows);
     trace_add_doubles(batch->trace, "sigmas", batch->plan.sigmas, batch->plan.rows + 1);
 }
@@ -390,6 +431,7 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
     }
 done:
     free(batch.work);
+    free(batch.added);
     plan_release(&batch.plan);
     trace_release(&trace);
     return err;

@@ -13,41 +13,88 @@
 #include "base/json.h"
 #include "proto/catalog.h"
 
-enum { VAE_LEVELS_LIMIT = 6, SIDE_WITHOUT_SAMPLE_SIZE = 512 };
+enum { VAE_LEVELS_LIMIT = 6, SIDE_WITHOUT_SAMPLE_SIZE = 512, SIDE_OF_XL = 1024 };
 
 /* ---- facts from configs ------------------------------------------------------------------------------------------- */
 
-/* Pipelines that we know by name and refuse by name. The first match counts. */
-static const struct { const char *part, *what; } other_pipelines[] = {
-    {"StableDiffusionXL", "Stable Diffusion XL"}, {"StableDiffusion3", "Stable Diffusion 3"}, {"Flux", "Flux"},
-    {"Video", "a video model"}, {"AnimateDiff", "a video model"}, {"Wan", "a video model"}, {"LTX", "a video model"},
-    {"Mochi", "a video model"}, {"PixArt", "PixArt"}, {"Kandinsky", "Kandinsky"}, {"IF", "DeepFloyd IF"},
-    {"Inpaint", "an inpainting model"}, {"Cascade", "Stable Cascade"}, {"AuraFlow", "AuraFlow"}, {"Sana", "Sana"},
-    {"QwenImage", "Qwen-Image"}, {"HunyuanDiT", "Hunyuan-DiT"}, {"LatentConsistency", "a latent consistency model"},
+/* What a pipeline's class means: the first row whose `part` its name contains, or, of those that are drawn, is. */
+static const struct kind {
+    const char *part;
+    const char *what;                /* in words, where it is refused; NULL: it is drawn */
+    const char *family;              /* "sdxl" */
+    const char *family_linear;       /* what it is called where the U-Net's projections are linear layers; NULL: the same */
+    const char *family_second;       /* ... where the model has the second text encoder alone; NULL: there is none such */
+    bool second_text;
+} kinds[] = {
+    {.part = "StableDiffusion3", .what = "Stable Diffusion 3"},
+    {.part = "Flux", .what = "Flux"},
+    {.part = "Chroma", .what = "Chroma"},
+    {.part = "QwenImage", .what = "Qwen-Image"},
+    {.part = "Inpaint", .what = "an inpainting model"},
+    {.part = "LatentConsistency", .what = "a latent consistency model"},
+    {.part = "ControlNet", .what = "a ControlNet"},
+    {.part = "Adapter", .what = "an adapter"},
+    {.part = "Upscale", .what = "an upscaler"},
+    {.part = "InstructPix2Pix", .what = "an editing model"},
+    {.part = "Video", .what = "a video model"},
+    {.part = "AnimateDiff", .what = "a video model"},
+    {.part = "Wan", .what = "a video model"},
+    {.part = "LTX", .what = "a video model"},
+    {.part = "Mochi", .what = "a video model"},
+    {.part = "CogView", .what = "CogView"},
+    {.part = "PixArt", .what = "PixArt"},
+    {.part = "Kandinsky", .what = "Kandinsky"},
+    {.part = "Kolors", .what = "Kolors"},
+    {.part = "IF", .what = "DeepFloyd IF"},
+    {.part = "Cascade", .what = "Stable Cascade"},
+    {.part = "AuraFlow", .what = "AuraFlow"},
+    {.part = "Lumina", .what = "Lumina"},
+    {.part = "Sana", .what = "Sana"},
+    {.part = "HiDream", .what = "HiDream"},
+    {.part = "Hunyuan", .what = "a Hunyuan model"},
+    {.part = "StableDiffusionXLPipeline", .family = "sdxl", .family_second = "sdxl-refiner", .second_text = true},
+    {.part = "StableDiffusionXLImg2ImgPipeline", .family = "sdxl", .family_second = "sdxl-refiner", .second_text = true},
+    {.part = "StableDiffusionPipeline", .family = "sd1", .family_linear = "sd2"},
+    {.part = "StableDiffusionImg2ImgPipeline", .family = "sd1", .family_linear = "sd2"},
 };
 
-static enum err class_check(const json_t *index, struct error *error)
+/* The class of a component, or NULL where the model has none: ["transformers", "CLIPTextModel"]. */
+static const char *component_class(const json_t *index, const char *name)
 {
+    return json_string_value(json_array_get(json_object_get(index, name), 1));
+}
+
+static enum err text_check(const json_t *index, const char *name, const char *want, const char *or, struct error *error)
+{
+    const char *class = component_class(index, name);
+    if (!class || (strcmp(class, want) != 0 && strcmp(class, or) != 0))
+        return error_set(error, ERR_UNSUPPORTED, "model_index.json: %s: want %s, have %.80s", name, want, class ? class : "none");
+    return ERR_OK;
+}
+
+static enum err class_check(const struct kind **out, const json_t *index, struct error *error)
+{
+    const struct kind *kind = NULL;
     const char *class;
     enum err code = json_get_text(&class, index, "_class_name", "model_index.json", error);
     if (code != ERR_OK)
         return code;
-    if (strcmp(class, "StableDiffusionPipeline") != 0) {
-        const char *what = "no kind of model that is known";
-        for (size_t i = sizeof other_pipelines / sizeof *other_pipelines; i-- > 0;)
-            if (strstr(class, other_pipelines[i].part))
-                what = other_pipelines[i].what;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !kind; i++)
+        if (kinds[i].what ? strstr(class, kinds[i].part) != NULL : strcmp(class, kinds[i].part) == 0)
+            kind = &kinds[i];
+    if (!kind || kind->what)
         return error_set(error, ERR_UNSUPPORTED, "model_index.json: \"%.80s\" is %s, not supported by this version: it draws with "
-                         "StableDiffusionPipeline (SD 1.x)", class, what);
-    }
-    if (json_is_array(json_object_get(index, "text_encoder_2")) &&
-        json_is_string(json_array_get(json_object_get(index, "text_encoder_2"), 1)))
-        return error_set(error, ERR_UNSUPPORTED, "model_index.json: two text encoders (SDXL) are not supported by this version, one is");
-    const char *encoder = json_string_value(json_array_get(json_object_get(index, "text_encoder"), 1));
-    if (!encoder || strcmp(encoder, "CLIPTextModel") != 0)
-        return error_set(error, ERR_UNSUPPORTED, "model_index.json: text_encoder: want CLIPTextModel, have %.80s",
-                         encoder ? encoder : "none");
-    return ERR_OK;
+                         "Stable Diffusion 1, 2 and XL", class, kind ? kind->what : "no kind of model that is known");
+    if (kind->second_text)
+        code = text_check(index, "text_encoder_2", "CLIPTextModelWithProjection", "CLIPTextModelWithProjection", error);
+    else if (component_class(index, "text_encoder_2"))
+        code = error_set(error, ERR_UNSUPPORTED, "model_index.json: text_encoder_2: want none beside %.80s, have %.80s", class,
+                         component_class(index, "text_encoder_2"));
+    if (code == ERR_OK && (!kind->second_text || component_class(index, "text_encoder")))
+        code = text_check(index, "text_encoder", "CLIPTextModel", "CLIPTextModelWithProjection", error);
+    if (code == ERR_OK)
+        *out = kind;
+    return code;
 }
 
 static enum err config_class(const json_t *config, const char *what, const char *want, struct error *error)
@@ -65,7 +112,7 @@ static bool json_is_given(const json_t *object, const char *key)
     return value && !json_is_null(value);
 }
 
-static enum err unet_check(uint32_t *sample_size, const json_t *unet, struct error *error)
+static enum err unet_check(uint32_t *sample_size, const json_t *unet, const struct kind *kind, struct error *error)
 {
     static const char what[] = "unet/config.json";
     uint32_t width, channels;
@@ -76,13 +123,11 @@ static enum err unet_check(uint32_t *sample_size, const json_t *unet, struct err
         code = json_get_u32(&channels, unet, "in_channels", what, error);
     if (code != ERR_OK)
         return code;
-    if (json_is_given(unet, "addition_embed_type"))
-        return error_set(error, ERR_UNSUPPORTED, "%s: addition_embed_type (SDXL) is not supported by this version", what);
+    if (json_is_given(unet, "addition_embed_type") != kind->second_text)
+        return error_set(error, ERR_INVALID, "%s: addition_embed_type: want %s in a model of this class, have %s", what,
+                         kind->second_text ? "text_time" : "none", kind->second_text ? "none" : "one");
     if (json_is_given(unet, "class_embed_type") || json_is_given(unet, "num_class_embeds"))
         return error_set(error, ERR_UNSUPPORTED, "%s: class embeddings are not supported by this version", what);
-    if (json_is_true(json_object_get(unet, "use_linear_projection")) || width == 1024)
-        return error_set(error, ERR_UNSUPPORTED, "%s: cross_attention_dim %u with linear projections is Stable Diffusion 2, not "
-                         "supported by this version", what, width);
     if (channels != 4)
         return error_set(error, ERR_UNSUPPORTED, "%s: in_channels: want 4, have %u%s", what, channels,
                          channels == 9 ? " (inpainting)" : "");
@@ -90,6 +135,15 @@ static enum err unet_check(uint32_t *sample_size, const json_t *unet, struct err
     if (json_is_integer(json_object_get(unet, "sample_size")))
         code = json_get_u32(sample_size, unet, "sample_size", what, error);
     return code;
+}
+
+static const char *family_of(const struct kind *kind, const json_t *index, const json_t *unet)
+{
+    if (kind->family_second && !component_class(index, "text_encoder"))
+        return kind->family_second;
+    if (kind->family_linear && json_is_true(json_object_get(unet, "use_linear_projection")))
+        return kind->family_linear;
+    return kind->family;
 }
 
 static enum err vae_check(uint32_t *pixels_per_latent, const json_t *vae, struct error *error)
@@ -114,17 +168,18 @@ enum err model_facts_parse(struct model_facts *facts, const struct bytes *index,
                            const struct bytes *vae, struct error *error)
 {
     json_t *index_json = NULL, *unet_json = NULL, *vae_json = NULL;
+    const struct kind *kind = NULL;
     uint32_t sample_size = 0, factor = 1;
 
     enum err code = json_parse(&index_json, index->data, index->size, "model_index.json", error);
     if (code == ERR_OK)
-        code = class_check(index_json, error);
+        code = class_check(&kind, index_json, error);
     if (code == ERR_OK)
         code = json_parse(&unet_json, unet->data, unet->size, "unet/config.json", error);
     if (code == ERR_OK)
         code = json_parse(&vae_json, vae->data, vae->size, "vae/config.json", error);
     if (code == ERR_OK)
-        code = unet_check(&sample_size, unet_json, error);
+        code = unet_check(&sample_size, unet_json, kind, error);
     if (code == ERR_OK)
         code = vae_check(&factor, vae_json, error);
     if (code != ERR_OK)
@@ -133,10 +188,9 @@ enum err model_facts_parse(struct model_facts *facts, const struct bytes *index,
         code = error_set(error, ERR_INVALID, "unet/config.json: sample_size: want 1..%u, have %u", LIMIT_SIDE / factor, sample_size);
         goto done;
     }
-    uint32_t side = sample_size ? sample_size * factor : SIDE_WITHOUT_SAMPLE_SIZE;
-    *facts = (struct model_facts){
-        .family = "sd1", .pixels_per_latent = factor, .default_width = side, .default_height = side,
-    };
+    uint32_t side = sample_size ? sample_size * factor : kind->second_text ? SIDE_OF_XL : SIDE_WITHOUT_SAMPLE_SIZE;
+    *facts = (struct model_facts){ .pixels_per_latent = factor, .default_width = side, .default_height = side };
+    snprintf(facts->family, sizeof facts->family, "%s", family_of(kind, index_json, unet_json));
 done:
     json_decref(index_json);
     json_decref(unet_json);
@@ -211,9 +265,31 @@ static enum err weights_check(uint64_t *bytes, const struct manifest *manifest, 
     return ERR_OK;
 }
 
+/* The folders that must hold weights; ended by NULL. */
+struct parts {
+    const char *names[5];
+};
+
+static enum err parts_of(struct parts *parts, const json_t *index, struct error *error)
+{
+    const struct kind *kind;
+    enum err code = class_check(&kind, index, error);
+    if (code != ERR_OK)
+        return code;
+    size_t count = 0;
+    *parts = (struct parts){0};
+    if (component_class(index, "text_encoder"))
+        parts->names[count++] = "text_encoder";
+    if (kind->second_text)
+        parts->names[count++] = "text_encoder_2";
+    parts->names[count++] = "unet";
+    parts->names[count++] = "vae";
+    return ERR_OK;
+}
+
 enum err model_facts_read(struct model_facts *facts, const char *folder, struct error *error)
 {
-    static const char *const parts[] = {"text_encoder", "unet", "vae"};
+    struct parts parts = {0};
     struct bytes index = BYTES_INIT, unet = BYTES_INIT, vae = BYTES_INIT;
     struct manifest manifest = {0};
     struct model_facts read;
@@ -227,7 +303,7 @@ enum err model_facts_read(struct model_facts *facts, const char *folder, struct 
         json_t *json = NULL;
         code = json_parse(&json, index.data, index.size, "model_index.json", error);
         if (code == ERR_OK)
-            code = class_check(json, error);
+            code = parts_of(&parts, json, error);
         json_decref(json);
     }
     if (code == ERR_OK)
@@ -242,8 +318,8 @@ enum err model_facts_read(struct model_facts *facts, const char *folder, struct 
         goto done;
     }
     code = manifest_of_folder(&manifest, folder, error);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts && code == ERR_OK; i++)
-        code = weights_check(&read.parameters_bytes, &manifest, folder, parts[i], error);
+    for (size_t i = 0; parts.names[i] && code == ERR_OK; i++)
+        code = weights_check(&read.parameters_bytes, &manifest, folder, parts.names[i], error);
     if (code != ERR_OK)
         goto done;
     read.digest = manifest.digest;

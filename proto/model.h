@@ -38,7 +38,7 @@ bool model_is_single_file(const char *path);
 
 struct model_facts {
     struct digest digest;
-    char family[16];            /* "sd1" */
+    char family[16];            /* "sd1", "sd2", "sdxl", "sdxl-refiner" */
     uint32_t pixels_per_latent; /* from vae/config.json: 2^(levels-1) */
     uint32_t default_width, default_height; /* the size it was trained for: unet sample_size * pixels_per_latent */
     uint64_t parameters_bytes;  /* of its safetensors files together; 0 if not at hand */

@@ -174,10 +174,14 @@ struct tensor op_attention(struct program *p, struct tensor q, struct tensor k, 
 
 struct tensor op_concat(struct program *p, struct tensor a, struct tensor b); /* along c */
 struct tensor op_scale(struct program *p, struct tensor x, float factor);
+/* a [1|n,h,w,c] + b [n,h,w,c] -> [n,h,w,c]; an a of one image is added to every one of b. Then SiLU if asked. */
+struct tensor op_sum(struct program *p, struct tensor a, struct tensor b, bool silu);
 
 /* Sinusoids of table[counter].timestep (Vaswani 2017, as diffusers get_timestep_embedding) -> [1,1,1,dim]. */
 struct tensor op_timestep(struct program *p, struct tensor table, struct tensor counter, uint32_t dim,
                           bool flip_sin_to_cos, float frequency_shift);
+/* The same of one value, on the host: out [dim]. */
+void sinusoids(float *out, float value, uint32_t dim, bool flip_sin_to_cos, float frequency_shift);
 
 /* latent [b,h,w,4] -> input_scale * latent, `copies` times over: [copies*b,h,w,4] (2 under guidance: uncond first). */
 struct tensor op_latent_input(struct program *p, struct tensor latent, struct tensor table, struct tensor counter,

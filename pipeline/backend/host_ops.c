@@ -76,22 +76,35 @@ static const struct step_row *step_row(const struct program *program, struct ten
     return &rows[step];
 }
 
-/* diffusers computes in f32 even in a double-precision pipeline: exponent, frequency and angle are rounded alike. */
-static void timestep(const struct program *program, const struct op *op) {
-    const int32_t *counter = program_data(program, op->in[1]);
-    float time = step_row(program, op->in[0], *counter)->timestep;
+static void sum(const struct program *program, const struct op *op) {
+    const float *a = program_data(program, op->in[0]), *b = program_data(program, op->in[1]);
     float *out = program_data(program, op->out[0]);
-    uint32_t dim = op->out[0].c, half = dim / 2;
-    float *sines = op->flag ? out + half : out, *cosines = op->flag ? out : out + half;
+    size_t count = tensor_elements(op->in[0]);
+    for (size_t i = 0; i < tensor_elements(op->out[0]); i++) {
+        float both = a[i % count] + b[i];
+        out[i] = op->flag ? (float)((double)both / (1.0 + exp(-(double)both))) : both;
+    }
+}
+
+/* diffusers computes in f32 even in a double-precision pipeline: exponent, frequency and angle are rounded alike. */
+void sinusoids(float *out, float value, uint32_t dim, bool flip_sin_to_cos, float frequency_shift) {
+    uint32_t half = dim / 2;
+    float *sines = flip_sin_to_cos ? out + half : out, *cosines = flip_sin_to_cos ? out : out + half;
     for (uint32_t i = 0; i < half; i++) {
-        float exponent = (float)-log(10000.0) * (float)i / ((float)half - op->number);
-        float angle = time * (float)exp((double)exponent);
+        float exponent = (float)-log(10000.0) * (float)i / ((float)half - frequency_shift);
+        float angle = value * (float)exp((double)exponent);
         sines[i] = (float)sin((double)angle);
         cosines[i] = (float)cos((double)angle);
     }
     if (dim % 2 == 1) {
         out[dim - 1] = 0.0f;
     }
+}
+
+static void timestep(const struct program *program, const struct op *op) {
+    const int32_t *counter = program_data(program, op->in[1]);
+    float time = step_row(program, op->in[0], *counter)->timestep;
+    sinusoids(program_data(program, op->out[0]), time, op->out[0].c, op->flag, op->number);
 }
 
 static void latent_input(const struct program *program, const struct op *op) {
@@ -263,6 +276,7 @@ static void copy(const struct program *program, const struct op *op) {
 bool host_execute(const struct program *program, const struct op *op) {
     static void (*const execute[OP_KINDS])(const struct program *, const struct op *) = {
         [OP_EMBED] = embed,   [OP_CONCAT] = concat,  [OP_SCALE] = scale, [OP_TIMESTEP] = timestep,
+        [OP_SUM] = sum,
         [OP_UPDATE] = update, [OP_PIXELS] = pixels,  [OP_COPY] = copy,   [OP_LATENT_INPUT] = latent_input,
     };
     if (execute[op->kind] == NULL) {

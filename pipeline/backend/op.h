@@ -23,6 +23,7 @@ enum op_kind {
     OP_ATTENTION,    /* in: q, k, v, kv_index */
     OP_CONCAT,       /* in: a, b */
     OP_SCALE,        /* in: x */
+    OP_SUM,          /* in: a, b */
     OP_TIMESTEP,     /* in: table, counter */
     OP_LATENT_INPUT, /* in: latent, table, counter */
     OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter */

@@ -301,6 +301,19 @@ struct tensor op_scale(struct program *p, struct tensor x, float factor) {
     return op.out[0];
 }
 
+struct tensor op_sum(struct program *p, struct tensor a, struct tensor b, bool silu) {
+    check_whole(p, a);
+    check_whole(p, b);
+    assert((a.n == 1 || a.n == b.n) && a.h == b.h && a.w == b.w && a.c == b.c);
+    struct op op = op_make(OP_SUM);
+    op.in[0] = a;
+    op.in[1] = b;
+    op.flag = silu;
+    op.out[0] = value_scratch(p, b.n, b.h, b.w, b.c);
+    op_add(p, op);
+    return op.out[0];
+}
+
 struct tensor op_timestep(struct program *p, struct tensor table, struct tensor counter, uint32_t dim,
                           bool flip_sin_to_cos, float frequency_shift) {
     check_table(p, table, counter);

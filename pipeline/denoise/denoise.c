@@ -22,12 +22,16 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
     struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
     struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 2);
-    struct tensor slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1);
+    struct unet_input input = { .table = table, .counter = counter, .added = TENSOR_NONE,
+                                .slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1) };
+    if (d->added_width != 0) {
+        input.added = program_bind(p, d->added, 0, copies * n, 1, 1, d->added_width);
+    }
 
     /* look at the noise ... */
-    struct tensor seen = op_latent_input(p, latents, table, counter, copies);
+    input.x = op_latent_input(p, latents, table, counter, copies);
     /* ... with the prompt in mind, ... */
-    struct tensor believed = unet_record(p, unet, seen, table, counter, memory, slots);
+    struct tensor believed = unet_record(p, unet, &input, memory);
     /* ... and push it a little toward what was seen */
     op_update(p, latents, believed, guidance, history, noise, table, counter);
     program_finish(p);
@@ -94,6 +98,13 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     buffer_upload(d->latents, 0, latents, buffer_size(d->latents));
     buffer_upload(d->guidance, 0, guidance, buffer_size(d->guidance));
     buffer_upload(d->slots, 0, slots, buffer_size(d->slots));
+    for (uint32_t i = 0; d->added_width != 0 && i < d->count; i++) {
+        size_t bytes = d->added_width * sizeof(float);
+        buffer_upload(d->added, ((copies - 1) * d->count + i) * bytes, jobs[i].added, bytes);
+        if (d->guided) {
+            buffer_upload(d->added, i * bytes, jobs[i].added_negative, bytes);
+        }
+    }
     memset(latents, 0, d->count * size * sizeof *latents);
     buffer_upload(d->history, 0, latents, buffer_size(d->history));
     if (trace != NULL) {
@@ -128,11 +139,11 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-enum { DENOISER_BUFFERS = 7 };
+enum { DENOISER_BUFFERS = 8 };
 
 static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
     struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
-                                              &d->counter, &d->guidance, &d->slots };
+                                              &d->counter, &d->guidance, &d->slots, &d->added };
     memcpy(places, all, sizeof all);
 }
 
@@ -140,11 +151,13 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                        const struct cross_memory *memory, const struct denoiser_shape *shape, struct error *error) {
     uint32_t count = shape->count, height = shape->height, width = shape->width;
     struct denoiser d = { .backend = backend, .count = count, .height = height, .width = width,
-                          .channels = unet->config.in_channels, .guided = shape->guided, .fresh = shape->fresh };
+                          .channels = unet->config.in_channels, .guided = shape->guided, .fresh = shape->fresh,
+                          .added_width = unet->config.added_width };
+    uint32_t copies = d.guided ? 2 : 1;
     size_t latents = sizeof(float) * count * height * width * d.channels;
     size_t sizes[DENOISER_BUFFERS] = { latents, latents, d.fresh ? DENOISE_WINDOW * latents : 0,
                                        DENOISE_WINDOW * sizeof(struct step_row), sizeof(int32_t), 2 * count * sizeof(float),
-                                       (d.guided ? 2 : 1) * count * sizeof(int32_t) };
+                                       copies * count * sizeof(int32_t), copies * count * d.added_width * sizeof(float) };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {

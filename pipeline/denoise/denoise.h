@@ -23,6 +23,7 @@ struct denoiser {
     struct backend *backend;
     uint32_t count, height, width, channels; /* of the latents */
     bool guided, fresh;
+    uint32_t added_width;    /* A: of the U-Net */
     struct program *step;
     struct buffer *latents;  /* [count,h,w,C] */
     struct buffer *history;  /* [count,h,w,C]: what a multistep sampler remembers */
@@ -31,6 +32,7 @@ struct denoiser {
     struct buffer *counter;  /* i32: row of the table */
     struct buffer *guidance; /* [count,2] f32: cfg and its rescaling */
     struct buffer *slots;    /* [count or 2*count] i32: unconditioned first */
+    struct buffer *added;    /* [count or 2*count,A]: added conditioning, likewise */
 };
 struct denoiser_shape {
     uint32_t count, height, width; /* of the latents */
@@ -49,6 +51,7 @@ struct denoise_job {
     double guidance;     /* cfg */
     double rescale;      /* of guidance, 0: none (Lin 2023) */
     uint32_t prompt, negative; /* slots of the cross_memory; negative unused where not guided */
+    float *added, *added_negative; /* [A] each, where the U-Net has added conditioning */
 };
 
 /* Leaves the finished latents in denoiser->latents. ERR_CANCELLED where `watch` says so. trace: NULL, or of one image. */

@@ -102,6 +102,10 @@ enum err unet_load(struct unet *unet, struct component *component, struct backen
     uint32_t first = config.widths[0], time = time_width(&config);
     unet->time1 = load_linear(loader, time, first, true, "time_embedding.linear_1");
     unet->time2 = load_linear(loader, time, time, true, "time_embedding.linear_2");
+    if (config.added_width != 0) {
+        unet->added1 = load_linear(loader, time, config.added_width, true, "add_embedding.linear_1");
+        unet->added2 = load_linear(loader, time, time, true, "add_embedding.linear_2");
+    }
     unet->conv_in = load_conv(loader, first, config.in_channels, 3, "conv_in");
     for (uint32_t level = 0; level < config.levels; level++) {
         load_down(unet, level);
@@ -223,7 +227,7 @@ struct recording {
     const struct unet *unet;
     const struct cross_memory *memory;
     struct tensor slots; /* [n,1,1,1] i32 */
-    struct tensor time;  /* [1,1,1,4*widths[0]]: the timestep's embedding after its SiLU, as every resnet wants it */
+    struct tensor time;  /* [1|n,1,1,4*widths[0]]: the timestep's embedding after its SiLU, as every resnet wants it */
     struct norm_options norm;
     struct tensor kept[UNET_LEVELS_LIMIT * (UNET_LAYERS_LIMIT + 1) + 1]; /* what the way down saw */
     uint32_t kept_count;
@@ -268,17 +272,29 @@ static struct tensor record_up(struct recording *r, const struct unet_level *lev
     return x;
 }
 
-struct tensor unet_record(struct program *program, const struct unet *unet, struct tensor x, struct tensor table,
-                          struct tensor counter, const struct cross_memory *memory, struct tensor slots) {
+/* The timestep's embedding, with what is added to it, after its SiLU: [1,1,1,4*widths[0]], or [n,...] where images differ. */
+static struct tensor record_time(struct program *program, const struct unet *unet, const struct unet_input *input) {
     const struct unet_config *config = &unet->config;
-    struct recording r = { .program = program, .unet = unet, .memory = memory, .slots = slots,
-                           .norm = { .groups = config->norm_groups, .epsilon = config->norm_epsilon } };
-    struct tensor time = op_timestep(program, table, counter, config->widths[0], config->flip_sin_to_cos,
+    bool added = unet->added1.weight != NULL;
+    struct tensor time = op_timestep(program, input->table, input->counter, config->widths[0], config->flip_sin_to_cos,
                                      config->frequency_shift);
     time = record_linear(program, unet->time1, time, ACTIVATION_SILU, TENSOR_NONE);
-    r.time = record_linear(program, unet->time2, time, ACTIVATION_SILU, TENSOR_NONE);
+    time = record_linear(program, unet->time2, time, added ? ACTIVATION_NONE : ACTIVATION_SILU, TENSOR_NONE);
+    if (added) {
+        struct tensor more = record_linear(program, unet->added1, input->added, ACTIVATION_SILU, TENSOR_NONE);
+        time = op_sum(program, time, record_linear(program, unet->added2, more, ACTIVATION_NONE, TENSOR_NONE), true);
+    }
+    return time;
+}
 
-    x = record_conv(program, unet->conv_in, x);
+struct tensor unet_record(struct program *program, const struct unet *unet, const struct unet_input *input,
+                          const struct cross_memory *memory) {
+    const struct unet_config *config = &unet->config;
+    struct recording r = { .program = program, .unet = unet, .memory = memory, .slots = input->slots,
+                           .norm = { .groups = config->norm_groups, .epsilon = config->norm_epsilon } };
+    r.time = record_time(program, unet, input);
+
+    struct tensor x = record_conv(program, unet->conv_in, input->x);
     keep(&r, x);
     for (uint32_t i = 0; i < config->levels; i++) {
         x = record_down(&r, &unet->down[i], x);

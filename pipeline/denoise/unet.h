@@ -28,6 +28,8 @@ struct unet_config {
     uint32_t heads[UNET_LEVELS_LIMIT];           /* attention_head_dim is the number of heads */
     uint32_t depth[UNET_LEVELS_LIMIT];           /* transformer_layers_per_block */
     uint32_t condition_width;                    /* D: cross_attention_dim */
+    uint32_t added_width;        /* A: projection_class_embeddings_input_dim; 0: no added conditioning */
+    uint32_t added_number_width; /* of each number's sinusoids: addition_time_embed_dim */
     uint32_t norm_groups;
     float norm_epsilon;
     bool linear_projection;
@@ -47,6 +49,7 @@ struct unet {
     struct unet_config config;
     struct loader loader; /* owns the parameters */
     struct layer time1, time2, conv_in, norm_out, conv_out;
+    struct layer added1, added2; /* weight NULL: no added conditioning */
     struct unet_level down[UNET_LEVELS_LIMIT], middle, up[UNET_LEVELS_LIMIT]; /* up: in the order of the way up */
     uint32_t crosses; /* cross attentions: buffers of a cross_memory */
 };
@@ -63,8 +66,15 @@ uint64_t cross_memory_bytes(const struct unet *unet, uint32_t slots, uint32_t to
 void unet_record_prompt(struct program *program, const struct unet *unet, struct tensor condition,
                         const struct cross_memory *memory, uint32_t slot);
 
-/* One look at the latents: x [n,h,w,in] scaled, timestep table[counter], slots [n,1,1,1] -> prediction [n,h,w,out]. */
-struct tensor unet_record(struct program *program, const struct unet *unet, struct tensor x, struct tensor table,
-                          struct tensor counter, const struct cross_memory *memory, struct tensor slots);
+/* What the U-Net looks at. */
+struct unet_input {
+    struct tensor x;              /* [n,h,w,in], scaled */
+    struct tensor table, counter; /* timestep: table[counter]'s */
+    struct tensor slots;          /* [n,1,1,1] i32: the prompt each image reads in the memory */
+    struct tensor added;          /* [n,1,1,A]: an image's added conditioning, or TENSOR_NONE where the U-Net has none */
+};
+/* One look at the latents -> prediction [n,h,w,out]. */
+struct tensor unet_record(struct program *program, const struct unet *unet, const struct unet_input *input,
+                          const struct cross_memory *memory);
 
 #endif

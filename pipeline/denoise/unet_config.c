@@ -1,6 +1,8 @@
 /*
  * unet_config.c - what a U-Net's config.json may say.
  */
+#include <string.h>
+
 #include "pipeline/denoise/unet.h"
 #include "pipeline/weights/config.h"
 
@@ -8,7 +10,6 @@
 static void want_plain(struct config *config) {
     static const struct { const char *key, *value; } WANTED[] = {
         { "act_fn", "\"silu\"" },
-        { "addition_embed_type", "null" },
         { "attention_type", "\"default\"" },
         { "center_input_sample", "false" },
         { "class_embed_type", "null" },
@@ -39,6 +40,18 @@ static void want_plain(struct config *config) {
     }
 }
 
+/* SDXL's added conditioning: a vector of pooled text and sinusoids of numbers. */
+static void read_added(struct unet_config *out, struct config *config) {
+    static const char *const SKIPPED[] = { "addition_time_embed_dim", "projection_class_embeddings_input_dim", NULL };
+    if (strcmp(config_text(config, "addition_embed_type", "none"), "text_time") == 0) {
+        out->added_width = config_u32(config, "projection_class_embeddings_input_dim", 0, 2, UNET_WIDTH_LIMIT);
+        out->added_number_width = config_u32(config, "addition_time_embed_dim", 0, 2, UNET_WIDTH_LIMIT);
+    } else {
+        config_want(config, "addition_embed_type", "null");
+        config_skip(config, SKIPPED);
+    }
+}
+
 /* Numbers that contradict each other; each is fine alone. */
 static enum err check_numbers(const struct unet_config *config, struct error *error) {
     uint32_t last = config->levels - 1;
@@ -52,6 +65,10 @@ static enum err check_numbers(const struct unet_config *config, struct error *er
             return error_set(error, ERR_INVALID, "unet: attention_head_dim (the number of heads): want a divisor of"
                              " block_out_channels, config.json has %u for %u", config->heads[i], config->widths[i]);
         }
+    }
+    if ((config->added_width == 0) != (config->added_number_width == 0)) {
+        return error_set(error, ERR_INVALID, "unet: projection_class_embeddings_input_dim and addition_time_embed_dim: want"
+                         " both, config.json has %u and %u", config->added_width, config->added_number_width);
     }
     if (config->in_channels != config->out_channels) {
         return error_set(error, ERR_UNSUPPORTED, "unet: in_channels: want as many as out_channels %u (no inpainting"
@@ -69,8 +86,8 @@ enum err unet_config_read(struct unet_config *out, const json_t *json, struct er
     static const char *const UP[] = { "UpBlock2D", "CrossAttnUpBlock2D", NULL };
     /* upcast_attention: everything is f32 here anyway; the others mean something only beside fields that are refused. */
     static const char *const SKIPPED[] = {
-        "addition_embed_type_num_heads", "addition_time_embed_dim", "class_embeddings_concat", "dropout",
-        "mid_block_only_cross_attention", "projection_class_embeddings_input_dim", "sample_size", "upcast_attention", NULL
+        "addition_embed_type_num_heads", "class_embeddings_concat", "dropout", "mid_block_only_cross_attention",
+        "sample_size", "upcast_attention", NULL
     };
     struct config config;
     struct unet_config read = { 0 };
@@ -89,6 +106,7 @@ enum err unet_config_read(struct unet_config *out, const json_t *json, struct er
     read.linear_projection = config_flag(&config, "use_linear_projection", false);
     read.flip_sin_to_cos = config_flag(&config, "flip_sin_to_cos", true);
     read.frequency_shift = (float)config_real(&config, "freq_shift", 0.0, 0.0, 1.0);
+    read_added(&read, &config);
     want_plain(&config);
     config_skip(&config, SKIPPED);
     enum err err = config_finish(&config, error);

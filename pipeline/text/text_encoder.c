@@ -18,15 +18,15 @@ static enum activation read_activation(struct config *config) {
     return ACTIVATION_GELU_QUICK;
 }
 
-enum err text_encoder_config_read(struct text_encoder_config *out, const json_t *json, struct error *error) {
+enum err text_encoder_config_read(struct text_encoder_config *out, const json_t *json, const char *name,
+                                  struct error *error) {
     /* Training's settings, the tokenizer's business, and what only names things. */
     static const char *const SKIPPED[] = {
-        "architectures", "attention_dropout", "dropout", "bos_token_id", "eos_token_id", "pad_token_id", "dtype",
-        "torch_dtype", "initializer_factor", "initializer_range", "projection_dim", "transformers_version", "use_cache",
-        "tie_word_embeddings", NULL
+        "architectures", "attention_dropout", "dropout", "bos_token_id", "pad_token_id", "dtype", "torch_dtype",
+        "initializer_factor", "initializer_range", "transformers_version", "use_cache", "tie_word_embeddings", NULL
     };
     struct config config;
-    config_init(&config, json, "text_encoder");
+    config_init(&config, json, name);
     struct text_encoder_config read = {
         .vocabulary = config_u32(&config, "vocab_size", 49408, 2, TEXT_VOCABULARY_LIMIT),
         .positions = config_u32(&config, "max_position_embeddings", 77, 2, TEXT_POSITIONS_LIMIT),
@@ -34,6 +34,8 @@ enum err text_encoder_config_read(struct text_encoder_config *out, const json_t 
         .inner = config_u32(&config, "intermediate_size", 2048, 1, 8 * TEXT_WIDTH_LIMIT),
         .layers = config_u32(&config, "num_hidden_layers", 12, 1, TEXT_LAYERS_LIMIT),
         .heads = config_u32(&config, "num_attention_heads", 8, 1, TEXT_WIDTH_LIMIT),
+        .projection = config_u32(&config, "projection_dim", 512, 1, TEXT_WIDTH_LIMIT),
+        .end = (int32_t)config_u32(&config, "eos_token_id", 49407, 0, INT32_MAX),
         .epsilon = (float)config_real(&config, "layer_norm_eps", 1e-5, 0.0, 1.0),
         .activation = read_activation(&config),
     };
@@ -44,8 +46,8 @@ enum err text_encoder_config_read(struct text_encoder_config *out, const json_t 
         return err;
     }
     if (read.width % read.heads != 0) {
-        return error_set(error, ERR_INVALID, "text_encoder: num_attention_heads: want a divisor of hidden_size %u,"
-                         " config.json has %u", read.width, read.heads);
+        return error_set(error, ERR_INVALID, "%s: num_attention_heads: want a divisor of hidden_size %u, config.json has"
+                         " %u", name, read.width, read.heads);
     }
     *out = read;
     return ERR_OK;
@@ -66,10 +68,10 @@ static struct text_layer load_text_layer(struct loader *loader, const struct tex
     };
 }
 
-enum err text_encoder_load(struct text_encoder *encoder, struct component *component, struct backend *backend,
-                           struct error *error) {
+enum err text_encoder_load(struct text_encoder *encoder, struct component *component, bool pooled,
+                           struct backend *backend, struct error *error) {
     struct text_encoder_config config;
-    enum err err = text_encoder_config_read(&config, component_config(component), error);
+    enum err err = text_encoder_config_read(&config, component_config(component), component_name(component), error);
     if (err != ERR_OK) {
         return err;
     }
@@ -83,6 +85,11 @@ enum err text_encoder_load(struct text_encoder *encoder, struct component *compo
         encoder->layers[i] = load_text_layer(loader, &config, i);
     }
     encoder->final_norm = load_norm(loader, config.width, "text_model.final_layer_norm");
+    if (pooled) {
+        encoder->projection = load_linear(loader, config.projection, config.width, false, "text_projection");
+    } else {
+        component_excuse(component, "text_projection.weight");
+    }
     err = loader_finish(loader, error);
     if (err != ERR_OK) {
         text_encoder_release(encoder);
@@ -110,13 +117,37 @@ static struct tensor record_text_layer(struct program *program, const struct tex
     return record_linear(program, layer->outer, hidden, ACTIVATION_NONE, x);
 }
 
-struct tensor text_encoder_record(struct program *program, const struct text_encoder *encoder, struct tensor ids,
-                                  uint32_t clip_skip) {
-    const struct text_encoder_config *config = &encoder->config;
-    assert(clip_skip >= 1 && clip_skip <= config->layers);
-    struct tensor x = op_embed(program, ids, encoder->tokens, encoder->positions);
-    for (uint32_t i = 0; i + clip_skip <= config->layers; i++) {
-        x = record_text_layer(program, &encoder->layers[i], config, x);
+uint32_t text_encoder_end(const struct text_encoder *encoder, const int32_t *ids, uint32_t count) {
+    uint32_t place = 0;
+    if (encoder->config.end == 2) { /* configs of old said 2 whatever the id was: transformers takes the largest id's place */
+        for (uint32_t i = 1; i < count; i++) {
+            place = ids[i] > ids[place] ? i : place;
+        }
+        return place;
     }
-    return record_layer_norm(program, encoder->final_norm, x, config->epsilon);
+    while (place < count && ids[place] != encoder->config.end) {
+        place++;
+    }
+    return place < count ? place : 0; /* as transformers, for a text without end */
+}
+
+struct text_states text_encoder_record(struct program *program, const struct text_encoder *encoder, struct tensor ids,
+                                       uint32_t skip, bool norm) {
+    const struct text_encoder_config *config = &encoder->config;
+    bool pooled = encoder->projection.weight != NULL;
+    assert(skip < config->layers);
+    struct text_states states = { .projected = TENSOR_NONE };
+    struct tensor x = op_embed(program, ids, encoder->tokens, encoder->positions);
+    uint32_t last = pooled ? config->layers : config->layers - skip;
+    for (uint32_t i = 0; i < last; i++) {
+        x = record_text_layer(program, &encoder->layers[i], config, x);
+        if (i + 1 + skip == config->layers) {
+            states.hidden = norm ? record_layer_norm(program, encoder->final_norm, x, config->epsilon) : x;
+        }
+    }
+    if (pooled) {
+        x = record_layer_norm(program, encoder->final_norm, x, config->epsilon);
+        states.projected = record_linear(program, encoder->projection, x, ACTIVATION_NONE, TENSOR_NONE);
+    }
+    return states;
 }

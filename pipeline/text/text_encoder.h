@@ -7,6 +7,7 @@
 #define PIPELINE_TEXT_TEXT_ENCODER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -21,10 +22,14 @@ struct text_encoder_config {
     uint32_t width;     /* D */
     uint32_t inner;     /* of the MLP */
     uint32_t layers, heads;
+    uint32_t projection; /* P: width of the pooled text */
+    int32_t end;         /* the id at whose first place the text is pooled; 2 (old configs): at the largest id's */
     float epsilon;
     enum activation activation;
 };
-MUST_USE enum err text_encoder_config_read(struct text_encoder_config *config, const json_t *json, struct error *error);
+/* `name`: of the component, for sentences. */
+MUST_USE enum err text_encoder_config_read(struct text_encoder_config *config, const json_t *json, const char *name,
+                                           struct error *error);
 
 struct text_layer {
     struct layer norm1, qkv, attention_out, norm2, inner, outer;
@@ -36,14 +41,24 @@ struct text_encoder {
     const struct weight *tokens, *positions; /* [V,D], [T,D] */
     struct text_layer *layers;               /* [layers], owned */
     struct layer final_norm;
+    struct layer projection; /* [P,D]; weight NULL: not pooled */
 };
-MUST_USE enum err text_encoder_load(struct text_encoder *encoder, struct component *component, struct backend *backend,
-                                    struct error *error);
+/* pooled: it must have a text_projection. Where nobody asked for one, one that is there is left alone. */
+MUST_USE enum err text_encoder_load(struct text_encoder *encoder, struct component *component, bool pooled,
+                                    struct backend *backend, struct error *error);
 void text_encoder_release(struct text_encoder *encoder);
 
-/* ids [n,T,1,1] i32 -> [n,T,1,D], final norm done. clip_skip as A1111 counts: 1 ends at the last layer, 2 one before it
- * (hidden_states[-clip_skip]); 1..layers. */
-struct tensor text_encoder_record(struct program *program, const struct text_encoder *encoder, struct tensor ids,
-                                  uint32_t clip_skip);
+/* Where a text is pooled: the place of its end among ids[count]. */
+uint32_t text_encoder_end(const struct text_encoder *encoder, const int32_t *ids, uint32_t count);
+
+/* What is taken from a pass over a text. */
+struct text_states {
+    struct tensor hidden;    /* [n,T,1,D] */
+    struct tensor projected; /* [n,T,1,P]: the last state behind the final norm, projected at every place; or TENSOR_NONE */
+};
+/* ids [n,T,1,1] i32. hidden: the state `skip` layers before the end (0: of the last layer), behind the final norm where
+ * `norm`. skip < layers. projected where the encoder is a pooled one. */
+struct text_states text_encoder_record(struct program *program, const struct text_encoder *encoder, struct tensor ids,
+                                       uint32_t skip, bool norm);
 
 #endif

@@ -225,6 +225,10 @@ void component_drop_pages(const struct component *component) {
 
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
+const char *component_name(const struct component *component) {
+    return component->name;
+}
+
 const json_t *component_config(const struct component *component) {
     return component->config;
 }
@@ -239,6 +243,12 @@ static struct slot *find_slot(const struct component *component, const char *nam
 
 bool component_has(const struct component *component, const char *name) {
     return find_slot(component, name) != NULL;
+}
+
+void component_excuse(struct component *component, const char *name) {
+    struct slot *slot = find_slot(component, name);
+    if (slot)
+        slot->used = true;
 }
 
 static const char *shape_text(char out[96], uint32_t dims, const uint64_t *shape) {

@@ -199,7 +199,7 @@ struct resnet load_resnet(struct loader *loader, uint32_t in, uint32_t out, uint
 struct tensor record_resnet(struct program *program, const struct resnet *resnet, struct tensor x, struct tensor time,
                             struct norm_options norm) {
     struct conv_options options = conv_same();
-    if (resnet->time.weight != NULL) { /* [1,1,1,out]: one timestep for the whole batch */
+    if (resnet->time.weight != NULL) { /* [1|n,1,1,out] */
         options.vector = record_linear(program, resnet->time, time, ACTIVATION_NONE, TENSOR_NONE);
     }
     struct tensor hidden = record_group_norm(program, resnet->norm1, x, norm, true);

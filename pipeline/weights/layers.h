@@ -84,7 +84,7 @@ struct resnet {
 };
 /* time: width of the timestep's embedding, or 0. */
 struct resnet load_resnet(struct loader *loader, uint32_t in, uint32_t out, uint32_t time, const char *prefix);
-/* x [n,h,w,in], time [1,1,1,time] after its SiLU or TENSOR_NONE -> [n,h,w,out]. */
+/* x [n,h,w,in], time [1|n,1,1,time] after its SiLU or TENSOR_NONE -> [n,h,w,out]. */
 struct tensor record_resnet(struct program *program, const struct resnet *resnet, struct tensor x, struct tensor time,
                             struct norm_options norm);
 

@@ -64,6 +64,7 @@ MUST_USE enum err component_open(struct component **component, const char *model
                                  struct error *error);
 void component_close(struct component *component);
 void component_drop_pages(const struct component *component); /* safetensors_drop_pages of its files */
+const char *component_name(const struct component *component);     /* "unet", borrowed */
 const json_t *component_config(const struct component *component); /* config.json, borrowed */
 
 /* A parameter by name with the shape it must have (dims 0: any): the sentence names component, tensor, and both shapes.
@@ -71,6 +72,8 @@ const json_t *component_config(const struct component *component); /* config.jso
 MUST_USE enum err component_tensor(struct weight_view *view, struct component *component, const char *name, uint32_t dims,
                                    const uint64_t *shape, struct error *error);
 bool component_has(const struct component *component, const char *name);
+/* A parameter that may lie there and is not wanted. */
+void component_excuse(struct component *component, const char *name);
 /* ERR_CORRUPT naming the first three parameters nobody asked for, and how many there are; known non-parameters
  * (position_ids) are excused. */
 MUST_USE enum err component_check_all_used(const struct component *component, struct error *error);

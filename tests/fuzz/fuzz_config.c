@@ -49,7 +49,7 @@ static enum err read_part(uint8_t part, const json_t *json, struct error *error)
     switch (part % 4) {
     case 0: return unet_config_read(&unet, json, error);
     case 1: return vae_config_read(&vae, json, error);
-    case 2: return text_encoder_config_read(&text, json, error);
+    case 2: return text_encoder_config_read(&text, json, "text_encoder", error);
     default: break;
     }
     enum err err = process_read(&process, json, error);

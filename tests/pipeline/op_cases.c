@@ -33,6 +33,9 @@ const struct problem problems[] = {
     { PROBLEM_CONCAT, .h = 3, .w = 5, .c = 7, .cout = 12 },
     { PROBLEM_CONCAT, .h = 4, .w = 4, .c = 64, .cout = 32 },
     { PROBLEM_SCALE, .h = 3, .w = 3, .c = 4 },
+    { PROBLEM_SUM, .h = 1, .w = 1, .c = 37, .vector = true, .silu = true },
+    { PROBLEM_SUM, .h = 1, .w = 1, .c = 320, .vector = true },
+    { PROBLEM_SUM, .h = 3, .w = 2, .c = 5, .residual = true, .silu = true },
     { PROBLEM_LATENT_INPUT, .h = 3, .w = 5, .c = 4 },
 
     LINEAR(1, 1, 1, .bias = true),
@@ -140,7 +143,7 @@ const struct problem problems[] = {
 const size_t problem_count = sizeof problems / sizeof problems[0];
 
 static const char *const kind_names[] = { "embed",     "linear", "conv",  "group_norm",  "layer_norm",
-                                          "attention", "concat", "scale", "latent_input" };
+                                          "attention", "concat", "scale", "sum",  "latent_input" };
 
 void problem_name(char *name, size_t size, const struct problem *p) {
     snprintf(name, size, "%s %ux%ux%u cout %u kernel %u stride %u pad %u%u%u%u resize %ux%u act %d keys %u heads %u%s dtype %d",
@@ -384,6 +387,9 @@ static struct tensor record(struct bench *b, const struct problem *p) {
                          input(b, 1, b->first, b->count, p->h, p->w, p->cout));
     case PROBLEM_SCALE:
         return op_scale(b->program, input(b, 0, b->first, b->count, p->h, p->w, p->c), 0.18215f);
+    case PROBLEM_SUM:
+        return op_sum(b->program, input(b, 1, p->vector ? 0 : b->first, p->vector ? 1 : b->count, p->h, p->w, p->c),
+                      input(b, 0, b->first, b->count, p->h, p->w, p->c), p->silu);
     case PROBLEM_LATENT_INPUT:
         return record_latent_input(b, p);
     }

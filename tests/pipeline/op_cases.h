@@ -17,6 +17,7 @@ enum problem_kind {
     PROBLEM_ATTENTION,
     PROBLEM_CONCAT,
     PROBLEM_SCALE,
+    PROBLEM_SUM,
     PROBLEM_LATENT_INPUT
 };
 
@@ -28,7 +29,7 @@ struct problem {
     uint32_t stride;
     uint32_t pad[4];    /* top, left, bottom, right */
     uint32_t resize_h, resize_w;
-    bool bias, vector, residual;
+    bool bias, vector, residual; /* SUM: a is one vector for all images, or an image's own */
     enum activation activation;
     uint32_t groups;    /* GROUP_NORM */
     bool silu;

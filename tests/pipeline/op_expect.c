@@ -150,6 +150,10 @@ static double expect_simple(const struct problem *p, uint32_t image, size_t i) {
         size_t row = i / (p->c + p->cout), c = i % (p->c + p->cout);
         return c < p->c ? number(p, 0, image, row * p->c + c) : number(p, 1, image, row * p->cout + c - p->c);
     }
+    case PROBLEM_SUM: {
+        double sum = number(p, 0, image, i) + number(p, 1, p->vector ? 0 : image, i);
+        return p->silu ? sum * sigmoid(sum) : sum;
+    }
     case PROBLEM_SCALE:
         return (double)0.18215f * number(p, 0, image, i);
     default:

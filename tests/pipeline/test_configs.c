@@ -38,7 +38,7 @@ static enum err read_part(const char *part, const json_t *json, struct error *er
     struct text_encoder_config text;
     return strcmp(part, "unet") == 0 ? unet_config_read(&unet, json, error)
          : strcmp(part, "vae") == 0  ? vae_config_read(&vae, json, error)
-                                     : text_encoder_config_read(&text, json, error);
+                                     : text_encoder_config_read(&text, json, part, error);
 }
 
 static void test_refusals(void **state) {
@@ -51,8 +51,8 @@ static void test_refusals(void **state) {
         { "unet", "act_fn", "\"gelu\"", ERR_UNSUPPORTED, "unet: act_fn: want \"silu\", config.json has \"gelu\"" },
         { "unet", "class_embed_type", "\"timestep\"", ERR_UNSUPPORTED,
           "unet: class_embed_type: want null, config.json has \"timestep\"" },
-        { "unet", "addition_embed_type", "\"text_time\"", ERR_UNSUPPORTED,
-          "unet: addition_embed_type: want null, config.json has \"text_time\"" },
+        { "unet", "addition_embed_type", "\"image\"", ERR_UNSUPPORTED,
+          "unet: addition_embed_type: want null, config.json has \"image\"" },
         { "unet", "resnet_time_scale_shift", "\"scale_shift\"", ERR_UNSUPPORTED,
           "unet: resnet_time_scale_shift: want \"default\", config.json has \"scale_shift\"" },
         { "unet", "dual_cross_attention", "true", ERR_UNSUPPORTED,

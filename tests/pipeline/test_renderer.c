@@ -258,8 +258,11 @@ static void refuse_unet(const char *from, const char *to, enum err code, const c
 static void test_broken_models(void **state) {
     (void)state;
     refuse_model("model_index.json", NULL, ERR_NOT_FOUND, "model_index.json");
-    refuse_model("model_index.json", "{\"_class_name\":\"StableDiffusionXLPipeline\"}", ERR_UNSUPPORTED,
-                 "_class_name: want StableDiffusionPipeline, file has StableDiffusionXLPipeline");
+    refuse_model("model_index.json", "{\"_class_name\":\"FluxPipeline\"}", ERR_UNSUPPORTED,
+                 "_class_name: want one of StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionXLPipeline,"
+                 " StableDiffusionXLImg2ImgPipeline, file has FluxPipeline");
+    refuse_model("model_index.json", "{\"_class_name\":\"StableDiffusionXLPipeline\", \"text_encoder\": [\"transformers\","
+                 " \"CLIPTextModel\"]}", ERR_NOT_FOUND, "tokenizer_2");
     refuse_model("unet/diffusion_pytorch_model.safetensors", NULL, ERR_NOT_FOUND, "unet");
     refuse_model("vae/diffusion_pytorch_model.safetensors", "short", ERR_CORRUPT, "vae");
     refuse_unet("\"use_linear_projection\": false", "\"use_linear_projection\": true", ERR_CORRUPT,

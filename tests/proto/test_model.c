@@ -78,6 +78,25 @@ static void test_facts(void **state)
     bytes_add_text(&vae, "{\"_class_name\": \"AutoencoderKL\", \"latent_channels\": 4, \"block_out_channels\": [1, 2, 4, 4]}");
     assert_ok(model_facts_parse(&facts, &index, &unet, &vae, &error));
     assert_true(facts.pixels_per_latent == 8 && facts.default_width == 512 && digest_is_zero(&facts.digest));
+    unet.size = index.size = 0;
+    bytes_add_text(&unet, "{\"_class_name\": \"UNet2DConditionModel\", \"cross_attention_dim\": 1024, \"in_channels\": 4,"
+                          " \"use_linear_projection\": true}");
+    bytes_add_text(&index, "{\"_class_name\": \"StableDiffusionPipeline\", \"text_encoder\": [\"transformers\", \"CLIPTextModel\"]}");
+    assert_ok(model_facts_parse(&facts, &index, &unet, &vae, &error));
+    assert_string_equal(facts.family, "sd2");
+    unet.size = index.size = 0;
+    bytes_add_text(&unet, "{\"_class_name\": \"UNet2DConditionModel\", \"cross_attention_dim\": 2048, \"in_channels\": 4,"
+                          " \"addition_embed_type\": \"text_time\"}");
+    bytes_add_text(&index, "{\"_class_name\": \"StableDiffusionXLPipeline\", \"text_encoder\": [\"transformers\", \"CLIPTextModel\"],"
+                           " \"text_encoder_2\": [\"transformers\", \"CLIPTextModelWithProjection\"]}");
+    assert_ok(model_facts_parse(&facts, &index, &unet, &vae, &error));
+    assert_string_equal(facts.family, "sdxl");
+    assert_int_equal(facts.default_width, 1024);
+    index.size = 0;
+    bytes_add_text(&index, "{\"_class_name\": \"StableDiffusionXLImg2ImgPipeline\", \"text_encoder\": [null, null],"
+                           " \"text_encoder_2\": [\"transformers\", \"CLIPTextModelWithProjection\"]}");
+    assert_ok(model_facts_parse(&facts, &index, &unet, &vae, &error));
+    assert_string_equal(facts.family, "sdxl-refiner");
     bytes_release(&index);
     bytes_release(&unet);
     bytes_release(&vae);
@@ -114,16 +133,22 @@ static void test_other_kinds(void **state)
     changed("model_index.json", NULL, ERR_INVALID, "no model_index.json");
     changed("model_index.json", "{", ERR_INVALID, "not valid JSON");
     changed("model_index.json", "{}", ERR_NOT_FOUND, "_class_name");
-    changed("model_index.json", INDEX("StableDiffusionXLPipeline"), ERR_UNSUPPORTED, "is Stable Diffusion XL, not supported by this version");
-    changed("model_index.json", INDEX("StableDiffusion3Pipeline"), ERR_UNSUPPORTED, "Stable Diffusion 3");
+    changed("model_index.json", INDEX("StableDiffusionXLPipeline"), ERR_UNSUPPORTED,
+            "text_encoder_2: want CLIPTextModelWithProjection, have none");
+    changed("model_index.json", INDEX("StableDiffusion3Pipeline"), ERR_UNSUPPORTED,
+            "is Stable Diffusion 3, not supported by this version");
+    changed("model_index.json", INDEX("StableDiffusionXLControlNetPipeline"), ERR_UNSUPPORTED, "a ControlNet");
+    changed("model_index.json", INDEX("WanImageToVideoPipeline"), ERR_UNSUPPORTED, "a video model");
+    changed("model_index.json", INDEX("HunyuanVideoPipeline"), ERR_UNSUPPORTED, "a video model");
+    changed("model_index.json", INDEX("FluxInpaintPipeline"), ERR_UNSUPPORTED, "is Flux, not supported");
     changed("model_index.json", INDEX("FluxPipeline"), ERR_UNSUPPORTED, "Flux");
     changed("model_index.json", INDEX("StableVideoDiffusionPipeline"), ERR_UNSUPPORTED, "a video model");
     changed("model_index.json", INDEX("StableDiffusionInpaintPipeline"), ERR_UNSUPPORTED, "an inpainting model");
     changed("model_index.json", INDEX("MadeUpPipeline"), ERR_UNSUPPORTED, "no kind of model that is known");
     changed("model_index.json", "{\"_class_name\": \"StableDiffusionPipeline\", \"text_encoder\": [\"transformers\", \"T5EncoderModel\"]}",
             ERR_UNSUPPORTED, "want CLIPTextModel, have T5EncoderModel");
-    changed("unet/config.json", UNET(", \"use_linear_projection\": true"), ERR_UNSUPPORTED, "Stable Diffusion 2");
-    changed("unet/config.json", UNET(", \"addition_embed_type\": \"text_time\""), ERR_UNSUPPORTED, "SDXL");
+    changed("unet/config.json", UNET(", \"addition_embed_type\": \"text_time\""), ERR_INVALID,
+            "addition_embed_type: want none in a model of this class, have one");
     changed("unet/config.json", "{\"_class_name\": \"UNet2DConditionModel\", \"cross_attention_dim\": 768, \"in_channels\": 9}",
             ERR_UNSUPPORTED, "want 4, have 9 (inpainting)");
     changed("unet/config.json", "{\"_class_name\": \"Transformer2DModel\"}", ERR_UNSUPPORTED, "want UNet2DConditionModel, have \"Transformer2DModel\"");
