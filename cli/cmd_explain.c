@@ -54,6 +54,6 @@ done:
 }
 
 const struct command command_explain = {
-    "explain", "SWEEP[/INDEX]", "why isn't my job running? The rule that holds a sweep or a job, and what would change it",
-    "  seedfarm explain frog\n  seedfarm explain frog/12\n", explain
+    "explain", "SWEEP[/INDEX]", "why isn't my job running? The rule that holds a sweep, a job or a worker, and what would change it",
+    "  seedfarm explain frog\n  seedfarm explain frog/12\n  seedfarm explain gpu-box-3\n", explain
 };

@@ -1,6 +1,7 @@
 /* watching.c - polling a sweep's status. */
 #include "cli/watching.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,16 @@ static void ask_stop(int signal_number) {
 void watch_rate(char out[96], const struct sweep_status *status) {
     char left[32] = "";
     out[0] = '\0';
+    int size = 0;
     if (status->eta_ms)
         output_duration(left, status->eta_ms);
     if (status->jobs_per_second > 0)
-        snprintf(out, 96, "%.3g/s%s%s%s", status->jobs_per_second, *left ? ", " : "", left, *left ? " left" : "");
+        size = snprintf(out, 96, "%.3g/s%s", status->jobs_per_second, *left ? ", " : "");
+    if (*left)
+        size += snprintf(out + size, 96 - (size_t)size, "%s left", left);
+    if (status->running_done > 0)
+        snprintf(out + size, 96 - (size_t)size, "%s%" PRIu64 " running, %.0f %% of their steps done", size ? ", " : "",
+                 status->running, 100 * status->running_done / (double)status->running);
 }
 
 json_t *watch_json(const struct sweep_status *s) {

@@ -268,14 +268,30 @@ static void commit_work(struct task *task) {
 
 /* ---- afterwards ------------------------------------------------------------------------------------------------------ */
 
+/* From lease to object: what a lease of this log has become. */
+static void log_committed(const struct delivery *delivery, const struct worker *worker, size_t jobs, const struct result_item *first) {
+    char lease[24], count[24], key[DIGEST_HEX_SIZE], picture[DIGEST_HEX_SIZE];
+    snprintf(lease, sizeof lease, "%llu", (unsigned long long)delivery->results.lease);
+    snprintf(count, sizeof count, "%zu", jobs);
+    digest_hex(&first->key, key);
+    digest_hex(&first->picture, picture);
+    log_event(LOG_INFO, "committed", "lease", lease, "worker", worker->name, "jobs", count, "first_key", key, "first_picture",
+              picture, NULL);
+}
+
 static void acknowledge(struct coordinator *farm, const struct delivery *delivery) {
     struct message message = { .type = MESSAGE_ACKNOWLEDGED, .request = delivery->request };
     struct digest keys[LIMIT_BATCH];
     struct session *session = session_find_worker(&farm->sessions, delivery->worker);
-    for (size_t i = 0; i < delivery->results.count; i++)
-        if (!delivery->errors[i].code)
-            keys[message.keys.count++] = delivery->results.items[i].key;
+    const struct result_item *first = NULL;
+    for (size_t i = 0; i < delivery->results.count; i++) {
+        if (delivery->errors[i].code)
+            continue;
+        first = first ? first : &delivery->results.items[i];
+        keys[message.keys.count++] = delivery->results.items[i].key;
+    }
     message.keys.keys = keys;
+    log_committed(delivery, schedule_worker_number(&farm->scheduler, delivery->worker), message.keys.count, first);
     if (session) {
         session->jobs_done += message.keys.count;
         rate_add(&session->rate, (uint32_t)message.keys.count, farm->now_ms);

@@ -33,7 +33,11 @@ static void fill_status(struct sweep_status *status, const struct coordinator *f
         .priority = order->priority, .device_ms = order->device_ms,
         .running_done = closely ? running_done(farm, order) : 0,
     };
-    double left_ms = rate > 0 ? ((double)(waiting + order->running) - status->running_done) / rate * 1000 : 0;
+    double left = (double)(waiting + order->running) - status->running_done, left_ms = 0;
+    if (rate > 0)
+        left_ms = left / rate * 1000;
+    else if (order->state == SWEEP_ACTIVE && farm->scheduler.pace > 0) /* none of it is drawn yet: by what the workers drew before */
+        left_ms = left * order->job_cost / farm->scheduler.pace;
     status->eta_ms = left_ms > 0 && left_ms < 1e15 ? (uint64_t)left_ms : 0;
 }
 

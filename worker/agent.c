@@ -286,6 +286,15 @@ static struct lease *find_lease(struct agent *agent, uint64_t id) {
     return NULL;
 }
 
+/* The same ids as in the coordinator's log. */
+static void log_lease(const struct lease *lease) {
+    char id[24], jobs[24], key[DIGEST_HEX_SIZE];
+    snprintf(id, sizeof id, "%" PRIu64, lease->id);
+    snprintf(jobs, sizeof jobs, "%zu", lease->count);
+    digest_hex(&lease->keys[0], key);
+    log_event(LOG_INFO, "lease", "lease", id, "jobs", jobs, "first_key", key, NULL);
+}
+
 static void take_assign(struct agent *agent, const struct message_assign *assign) {
     struct lease *lease = find_lease(agent, assign->lease);
     struct error error;
@@ -301,6 +310,7 @@ static void take_assign(struct agent *agent, const struct message_assign *assign
     }
     agent->leases = memory_grow(agent->leases, agent->lease_count + 1, sizeof(struct lease *));
     agent->leases[agent->lease_count++] = lease;
+    log_lease(lease);
     workshop_add(agent->workshop, lease);
 }
 

@@ -143,6 +143,22 @@ class OperationsTest(farm.FarmTest):
         self.assertEqual([user["jobs"] for user in users], [6])
         self.assertGreater(users[0]["device_ms"], 0)
 
+    def test_log_follows_a_job(self):
+        """From submission to object by ids: sweep, lease, key, picture; in the coordinator's log and in the worker's."""
+        self.start_coordinator()
+        self.start_odd_worker("worker")
+        self.sweep("sweep", 1, 1, 2, "--wait")
+        sweep = self.state("sweep")["sweep"]
+        lines = self.log_lines("coordinator")
+        submit, lease, committed = (next(line for line in lines if line["event"] == event)
+                                    for event in ("submit", "lease", "committed"))
+        self.assertEqual((submit["sweep"], lease["sweep"], lease["worker"]), (sweep, sweep, "worker"))
+        self.assertEqual((committed["lease"], committed["first_key"]), (lease["lease"], lease["first_key"]))
+        self.assertTrue(os.path.exists(self.path("store", "objects", "sha256", committed["first_picture"][:2],
+                                                 committed["first_picture"])))
+        at_worker = next(line for line in self.log_lines("worker") if line["event"] == "lease")
+        self.assertEqual((at_worker["lease"], at_worker["first_key"]), (lease["lease"], lease["first_key"]))
+
     def test_weight_out_of_range(self):
         for weight in (0, 1001, "many"):
             config = self.write("coordinator.json", json.dumps({"users": {"ada": {"weight": weight}}}))

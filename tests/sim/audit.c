@@ -34,6 +34,8 @@ static void audit_lease(const struct lease *lease) {
         if (!listed)
             broken("lease %" PRIu64 " has a job that does not know of it", lease->id);
     }
+    if (lease->step == ECHO_STEP)
+        broken("lease %" PRIu64 " was renewed by a report of an older epoch", lease->id);
     if (!lease->worker->present)
         broken("%s is gone and has lease %" PRIu64, lease->worker->name, lease->id);
 }

@@ -17,6 +17,18 @@ uint64_t fault_next_us(void) {
     return any ? world.now_us + 1 + dice(2 * world.plan.fault_gap_us) : NEVER;
 }
 
+void fault_echo(int node, struct message *message) {
+    if (node < FIRST_WORKER || node >= FIRST_CLIENT || message->type != MESSAGE_PROGRESS || !message->progress.count)
+        return;
+    struct worker_node *worker = &world.workers[node - FIRST_WORKER];
+    if (!worker->echo)
+        return;
+    worker->echo = false;
+    message->progress.leases[0].epoch--;
+    message->progress.leases[0].step = ECHO_STEP;
+    message->progress.leases[0].steps = ECHO_STEP;
+}
+
 void fault_tear_outbox(const char *folder, bool all) {
     DIR *listing = opendir(folder);
     char *names[256]; /* sorted: the system's order is not the seed's */
@@ -99,6 +111,7 @@ static void strike(enum fault fault, struct worker_node *node) {
         break;
     case FAULT_CLOCK: world.wall_ms += (int64_t)dice(7200000) - 3600000; break;
     case FAULT_DRAIN: client_drain_worker(worker_index(node)); break;
+    case FAULT_ECHO: node->echo = true; break;
     case FAULT_COUNT: break;
     }
 }
@@ -123,6 +136,7 @@ void fault_heal(void) {
         struct worker_node *node = &world.workers[i];
         net_partition(FIRST_WORKER + i, 0);
         node->frozen_until_us = node->trouble_until_us = 0;
+        node->echo = false;
         if (node->hung)
             worker_end(node, world.now_us + SECOND);
     }

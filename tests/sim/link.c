@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/fault.h"
 #include "tests/sim/sim.h"
 
 enum { ROUTE_SIZE = 5 };
@@ -377,8 +378,10 @@ enum err link_receive(bool *got, struct route *from, struct message *message, st
         *from = (struct route){ .size = ROUTE_SIZE };
         memcpy(from->bytes + 1, &connection->number, sizeof connection->number);
     }
-    if (link->router)
+    if (link->router) {
+        fault_echo(connection->node, message);
         history_heard(connection->node, message);
+    }
     return ERR_OK;
 }
 

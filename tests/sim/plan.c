@@ -5,7 +5,7 @@
 #include "tests/sim/sim.h"
 
 const char *const fault_names[FAULT_COUNT] = { "crash", "die", "restart", "kill", "stop", "freeze", "hang", "reset", "partition",
-                                               "disk", "full", "trouble", "clock", "drain" };
+                                               "disk", "full", "trouble", "clock", "drain", "echo" };
 
 static void draw_workers(struct plan *plan) {
     plan->worker_count = 1 + (uint32_t)dice(WORKERS_MOST);

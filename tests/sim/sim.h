@@ -19,7 +19,7 @@
 #include "base/hash.h"
 #include "proto/message.h"
 
-enum { WORKERS_MOST = 5, CLIENT_COUNT = 2, SCRIPT_MOST = 24, USERS = 3 };
+enum { WORKERS_MOST = 5, CLIENT_COUNT = 2, SCRIPT_MOST = 24, USERS = 3, ECHO_STEP = 1 << 20 };
 #define NEVER UINT64_MAX
 #define SECOND UINT64_C(1000000)
 
@@ -46,6 +46,7 @@ enum fault {
     FAULT_TROUBLE,   /* a worker's own disk fails for a while */
     FAULT_CLOCK,     /* the wall clock jumps */
     FAULT_DRAIN,     /* an operator drains a worker */
+    FAULT_ECHO,      /* what a worker said of a lease at an older epoch comes now */
     FAULT_COUNT
 };
 extern const char *const fault_names[FAULT_COUNT];
@@ -101,6 +102,7 @@ struct worker_node {
     uint64_t frozen_until_us;
     uint64_t trouble_until_us;
     bool hung;
+    bool echo;                 /* its next PROGRESS is of an older epoch */
     bool hopeless;             /* it was, at some time: benched so often that no job waited for it */
 };
 
