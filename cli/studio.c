@@ -1,12 +1,16 @@
 /* studio.c - rendering in this process. */
 #include "cli/studio.h"
 
+#include "base/machine.h"
 #include "cli/output.h"
 
 enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const struct spec *spec,
                      const struct file_places *places, struct error *error) {
     struct studio opened = { 0 };
+    struct memory_need need;
     enum err err = device_open(&opened.device, device, threads, error);
+    if (!err)
+        err = spec_memory_check(&need, opened.device, spec, places, machine_memory(), error);
     if (!err)
         err = spec_model_load(&opened.model, opened.device, spec, places, error);
     if (!err)

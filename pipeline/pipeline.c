@@ -227,7 +227,7 @@ enum err model_load(struct model **model, struct device *device, const char *fol
 }
 
 enum err model_check_files(const struct model_files *files, struct error *error) {
-    struct device checker = { .backend = backend_create_checker() };
+    struct device checker = { .backend = backend_create_planner(NULL) };
     struct model *model = NULL;
     enum err err = model_load_files(&model, &checker, files, error);
     if (err == ERR_OK) {

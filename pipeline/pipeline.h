@@ -102,9 +102,25 @@ struct render_output {
 };
 void render_output_release(struct render_output *output);
 
-/* Memory of a run of `batch` jobs of this size beside the weights, known before any work. */
-MUST_USE enum err render_memory(uint64_t *bytes, struct model *model, uint32_t width, uint32_t height, uint32_t batch,
-                                struct error *error);
+/* What decides how much memory a batch takes. */
+struct render_size {
+    uint32_t width, height, batch;
+    bool guided;
+};
+/* Memory of a run beside the weights, known before any work. */
+MUST_USE enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error);
+
+/* The same before a model is loaded: predicted from the shapes in its files. No weight is read, nothing is computed. */
+struct memory_need {
+    uint64_t weights; /* model_shape's weight_bytes */
+    uint64_t run;     /* render_memory */
+    uint64_t process; /* all else that a process holds: code, threads' scratch, tokenizers */
+};
+MUST_USE enum err model_memory(struct memory_need *need, struct device *device, const struct model_files *files,
+                               const struct render_size *size, struct error *error);
+/* The same, and ERR_MEMORY, both values said, where weights and run want more than `budget_bytes` (0: no bound). */
+MUST_USE enum err model_memory_check(struct memory_need *need, struct device *device, const struct model_files *files,
+                                     const struct render_size *size, uint64_t budget_bytes, struct error *error);
 
 /* budget_bytes bounds what the renderer may hold at once (0: no bound): a batch that needs more is ERR_MEMORY, both
  * values said, before work starts. */

@@ -16,7 +16,8 @@ enum {
     RENDER_SIDE_LIMIT = 16384,  /* pixels */
     RENDER_BATCH_LIMIT = 1024,
     RENDERER_RUNS_LIMIT = 8,    /* kinds of batches kept recorded */
-    RENDERER_SLOTS = 16         /* prompts kept at least */
+    RENDERER_SLOTS = 16,        /* prompts kept, or as many as SLOTS_BYTES hold, but those of a batch */
+    SLOTS_BYTES = 64 << 20
 };
 
 struct renderer {
@@ -78,8 +79,10 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
 
-static uint32_t slots_for(size_t count) { /* a prompt and a negative each */
-    return 2 * count > RENDERER_SLOTS ? (uint32_t)(2 * count) : RENDERER_SLOTS;
+static uint32_t slots_for(const struct model *model, size_t count) { /* a prompt and a negative each */
+    uint64_t slot = cross_memory_bytes(&model->unet, 1, model->shape.tokens), held = SLOTS_BYTES / (slot + 1);
+    uint32_t kept = held < RENDERER_SLOTS ? (uint32_t)held : RENDERER_SLOTS;
+    return 2 * count > kept ? (uint32_t)(2 * count) : kept;
 }
 
 static void forget_run(struct renderer *renderer, uint32_t place) {
@@ -148,11 +151,11 @@ static enum err make_room(struct renderer *renderer, uint64_t buffers, uint64_t 
 
 /* Enough slots for the prompts of `count` jobs. Recorded runs read the old ones: they go. */
 static enum err have_slots(struct renderer *renderer, size_t count, struct error *error) {
-    if (slots_for(count) <= renderer->conditions.memory.slots) {
+    if (slots_for(renderer->model, count) <= renderer->conditions.memory.slots) {
         return ERR_OK;
     }
     struct conditions larger;
-    enum err err = conditions_init(&larger, renderer->model, slots_for(count), error);
+    enum err err = conditions_init(&larger, renderer->model, slots_for(renderer->model, count), error);
     if (err != ERR_OK) {
         return err;
     }
@@ -192,13 +195,14 @@ static enum err find_run(struct run **run, struct renderer *renderer, const stru
     return ERR_OK;
 }
 
-enum err render_memory(uint64_t *bytes, struct model *model, uint32_t width, uint32_t height, uint32_t batch,
-                       struct error *error) {
-    struct run_kind kind = { .width = width, .height = height, .count = batch, .guided = true, .fresh = true };
+enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error) {
+    struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch, .guided = size->guided,
+                             .fresh = true };
     struct conditions conditions;
     struct run *run = NULL;
-    enum err err = check_size(model, width, height, batch, error);
-    if (err != ERR_OK || (err = conditions_init(&conditions, model, slots_for(batch), error)) != ERR_OK) {
+    enum err err = check_size(model, size->width, size->height, size->batch, error);
+    if (err != ERR_OK ||
+        (err = conditions_init(&conditions, model, slots_for(model, size->batch), error)) != ERR_OK) {
         return err;
     }
     err = run_create(&run, model, &conditions.memory, &kind, error);
@@ -216,7 +220,7 @@ enum err renderer_create(struct renderer **renderer, struct model *model, uint64
     struct renderer *made = memory_get(sizeof *made);
     made->model = model;
     made->budget = budget_bytes;
-    enum err err = conditions_init(&made->conditions, model, RENDERER_SLOTS, error);
+    enum err err = conditions_init(&made->conditions, model, slots_for(model, 1), error);
     if (err == ERR_OK && budget_bytes != 0 && conditions_bytes(&made->conditions) > budget_bytes) {
         err = error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the prompts alone need %"
                         PRIu64, budget_bytes, conditions_bytes(&made->conditions));

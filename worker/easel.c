@@ -1,7 +1,6 @@
 /* easel.c - device, models, renderers. */
 #include "worker/easel.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 enum { MODELS_KEPT = 2 };
@@ -63,16 +62,12 @@ static struct place *oldest_place(struct easel *easel) {
     return oldest;
 }
 
-/* What the budget leaves for a run beside `model`'s weights. Where both kept models would take more than half of the budget
- * the other one goes: pictures matter more than a model that may be asked for again. */
-static enum err run_budget(uint64_t *budget, struct easel *easel, const struct place *place, struct error *error) {
-    uint64_t own = model_shape(place->model)->weight_bytes, others = 0;
-    *budget = 0;
+/* What the budget leaves for a run beside `own` bytes of weights that are to be loaded into `place`. Where both kept models would
+ * take more than half of the budget the other one goes: pictures matter more than a model that may be asked for again. */
+static uint64_t run_budget(struct easel *easel, const struct place *place, uint64_t own) {
+    uint64_t others = 0;
     if (!easel->memory_bytes)
-        return ERR_OK;
-    if (own >= easel->memory_bytes)
-        return error_set(error, ERR_MEMORY, "the model's weights take %" PRIu64 " bytes, this worker may use %" PRIu64, own,
-                         easel->memory_bytes);
+        return 0;
     for (int i = 0; i < MODELS_KEPT; i++)
         if (&easel->places[i] != place && easel->places[i].model)
             others += model_shape(easel->places[i].model)->weight_bytes;
@@ -80,18 +75,20 @@ static enum err run_budget(uint64_t *budget, struct easel *easel, const struct p
         for (int i = 0; i < MODELS_KEPT; i++)
             if (&easel->places[i] != place)
                 clear_place(&easel->places[i]);
+        easel->current = NULL;
         others = 0;
     }
-    *budget = easel->memory_bytes - own - others;
-    return ERR_OK;
+    return easel->memory_bytes - own - others;
 }
 
 static enum err load_place(struct easel *easel, struct place *place, const struct spec *spec, const struct file_places *places,
                            struct error *error) {
-    uint64_t budget;
-    enum err err = spec_model_load(&place->model, easel->device, spec, places, error);
-    if (!err)
-        err = run_budget(&budget, easel, place, error);
+    struct memory_need need;
+    enum err err = spec_memory_check(&need, easel->device, spec, places, easel->memory_bytes, error);
+    if (err)
+        return err;
+    uint64_t budget = run_budget(easel, place, need.weights);
+    err = spec_model_load(&place->model, easel->device, spec, places, error);
     if (!err)
         err = renderer_create(&place->renderer, place->model, budget, error);
     return err;

@@ -83,6 +83,15 @@ enum err spec_model_load(struct model **model, struct device *device, const stru
     return err ? err : model_load_files(model, device, &wanted.files, error);
 }
 
+enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
+                           const struct file_places *places, uint64_t budget_bytes, struct error *error) {
+    struct wanted_model wanted;
+    struct render_size size = { .width = spec->width, .height = spec->height, .batch = 1,
+                                .guided = decimal_value(spec->cfg) > 1.0 };
+    enum err err = wanted_find(&wanted, spec, places, error);
+    return err ? err : model_memory_check(need, device, &wanted.files, &size, budget_bytes, error);
+}
+
 enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error) {
     struct wanted_model wanted;
     enum err err = wanted_find(&wanted, spec, places, error);

@@ -393,8 +393,12 @@ static void *run_renders(void *context) {
         struct error error;
         if (!atomic_load(&lease->cancelled)) {
             lease_set_progress(lease, PHASE_LOAD, 0, 0);
-            if (painter->load(painter->context, &lease->specs[0], &lease->places, &error) == ERR_OK)
+            enum err err = painter->load(painter->context, &lease->specs[0], &lease->places, &error);
+            if (!err)
                 render_lease(workshop, lease);
+            else if (err == ERR_MEMORY) /* not one of them fits: fewer at once would not do */
+                for (size_t i = 0; i < lease->count; i++)
+                    fail(workshop, lease, &lease->keys[i], 1, &error);
             else
                 fail(workshop, lease, lease->keys, lease->count, &error);
         }

@@ -266,6 +266,7 @@ enum err weight_create(struct weight **weight, struct backend *backend, enum wei
     if (backend->ops->weight_prepare == NULL) {
         *weight = memory_get(sizeof **weight);
         **weight = whole;
+        (*weight)->bytes = backend->ops->weight_measure(backend, *weight);
         return ERR_OK;
     }
     struct weight *made = memory_get(sizeof *made);

@@ -33,8 +33,9 @@ struct program;
  * ERR_UNSUPPORTED and names what there is. */
 MUST_USE enum err backend_create(struct backend **backend, const char *device, uint32_t threads, struct error *error);
 void backend_destroy(struct backend *backend);
-/* A device on which models are only checked: weights are accepted by shape and not kept, no program can be run. */
-struct backend *backend_create_checker(void);
+/* A device on which models are only checked and runs only planned: weights are accepted by shape, buffers have a size and
+ * no memory, programs can be recorded and not run. All sizes are those on `device` (borrowed; NULL: 0). */
+struct backend *backend_create_planner(const struct backend *device);
 
 /* The class within which bytes agree: "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic", "reference". */
 const char *backend_class(const struct backend *backend);

@@ -340,25 +340,30 @@ static void concat(struct cpu *cpu, const struct program *program, const struct 
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
 
+static bool is_packed(const struct weight *weight) {
+    return weight->use == WEIGHT_LINEAR || weight->use == WEIGHT_CONV;
+}
+
+static size_t measure(const struct backend *backend, const struct weight *weight) {
+    uint32_t panel = cpu_of(backend)->kernels->panel, rows = weight->rows;
+    rows = is_packed(weight) ? ceil_div(rows, panel) * panel : rows;
+    size_t padding = weight->use == WEIGHT_VECTOR ? VECTOR_PADDING : 0;
+    return ((size_t)rows * weight->columns + padding) * dtype_size(weight->dtype);
+}
+
 static enum err prepare(struct weight *weight, const void *plain, struct error *error) {
-    uint32_t panel = cpu_of(weight->backend)->kernels->panel;
-    size_t count = (size_t)weight->rows * weight->columns, size = dtype_size(weight->dtype);
-    bool packed = weight->use == WEIGHT_LINEAR || weight->use == WEIGHT_CONV;
-    size_t kept = count + (weight->use == WEIGHT_VECTOR ? VECTOR_PADDING : 0);
-    if (packed) {
-        kept = (size_t)ceil_div(weight->rows, panel) * panel * weight->columns;
-    }
-    weight->bytes = kept * size;
+    weight->bytes = measure(weight->backend, weight);
     enum err err = host_memory_create(&weight->data, weight->backend, weight->bytes, error);
     if (err != ERR_OK) {
         return err;
     }
-    if (packed) {
-        cpu_pack(weight->data, plain, weight, panel);
+    if (is_packed(weight)) {
+        cpu_pack(weight->data, plain, weight, cpu_of(weight->backend)->kernels->panel);
         return ERR_OK;
     }
-    memcpy(weight->data, plain, count * size);
-    memset((char *)weight->data + count * size, 0, (kept - count) * size);
+    size_t size = (size_t)weight->rows * weight->columns * dtype_size(weight->dtype);
+    memcpy(weight->data, plain, size);
+    memset((char *)weight->data + size, 0, weight->bytes - size);
     return ERR_OK;
 }
 
@@ -439,6 +444,7 @@ static enum err create(struct backend **backend, const struct cpu_kernels *kerne
         .upload = host_upload,
         .download = host_download,
         .weight_prepare = prepare,
+        .weight_measure = measure,
         .op_workspace = workspace,
         .run = run,
         .wait = wait_nothing,

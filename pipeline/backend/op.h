@@ -113,6 +113,7 @@ struct backend_ops {
     /* Fill data and bytes of `weight` from its parameter in plain form: [rows,columns] in the file's order, of the
      * weight's dtype, perhaps unaligned, not kept. A device that wants it wider says so in dtype. NULL: keeps none. */
     enum err (*weight_prepare)(struct weight *weight, const void *plain, struct error *error);
+    size_t (*weight_measure)(const struct backend *backend, const struct weight *weight); /* bytes it will have */
     size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
     void (*run)(const struct program *program);
     void (*wait)(struct backend *backend);

@@ -196,9 +196,14 @@ static void attention(const struct program *program, const struct op *op) {
 
 /* ---- the device ------------------------------------------------------------------------------------------------- */
 
+static size_t measure(const struct backend *backend, const struct weight *weight) {
+    (void)backend;
+    return (size_t)weight->rows * weight->columns * sizeof(float);
+}
+
 static enum err prepare(struct weight *weight, const void *plain, struct error *error) {
     size_t count = (size_t)weight->rows * weight->columns;
-    weight->bytes = count * sizeof(float);
+    weight->bytes = measure(weight->backend, weight);
     enum err err = host_memory_create(&weight->data, weight->backend, weight->bytes, error);
     if (err == ERR_OK) {
         floats_widen(weight->data, plain, weight->dtype, count);
@@ -246,6 +251,7 @@ enum err reference_create(struct backend **backend, struct error *error) {
         .upload = host_upload,
         .download = host_download,
         .weight_prepare = prepare,
+        .weight_measure = measure,
         .op_workspace = workspace,
         .run = run,
         .wait = wait_nothing,

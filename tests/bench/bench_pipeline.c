@@ -60,25 +60,25 @@ static double peak_mb(void) {
     return (double)usage.ru_maxrss / 1024.0;
 }
 
-static enum err bench(struct model *model, struct render_job *jobs, uint32_t count, struct error *error) {
+static enum err bench(struct model *model, const struct memory_need *need, double load_s, struct render_job *jobs,
+                      uint32_t count, struct error *error) {
     struct times times = { 0 };
     struct render_watch watch = { note, &times };
     struct renderer *renderer = NULL;
     struct render_output *outputs = memory_get_array(count, sizeof *outputs);
-    uint64_t planned = 0;
-    enum err err = render_memory(&planned, model, jobs[0].width, jobs[0].height, count, error);
-    if (err == ERR_OK) {
-        err = renderer_create(&renderer, model, 0, error);
-    }
+    enum err err = renderer_create(&renderer, model, 0, error);
+    double loaded_mb = peak_mb();
     times.last_ns = clock_monotonic_ns();
     if (err == ERR_OK) {
         err = renderer_render(renderer, jobs, count, &watch, NULL, outputs, error);
     }
     if (err == ERR_OK) {
-        printf("{\"text_s\": %.4f, \"step_s\": %.4f, \"step_mean_s\": %.4f, \"decode_s\": %.4f, \"planned_mb\": %.1f,"
-               " \"weights_mb\": %.1f, \"peak_mb\": %.1f}\n", times.text_s, times.step_s,
-               times.steps == 0 ? 0.0 : times.steps_s / times.steps, times.decode_s, (double)planned / 1048576.0,
-               (double)model_shape(model)->weight_bytes / 1048576.0, peak_mb());
+        uint64_t predicted = need->weights + need->run + need->process;
+        printf("{\"load_s\": %.4f, \"text_s\": %.4f, \"step_s\": %.4f, \"step_mean_s\": %.4f, \"decode_s\": %.4f,"
+               " \"weights_mb\": %.1f, \"run_mb\": %.1f, \"predicted_mb\": %.1f, \"loaded_mb\": %.1f, \"peak_mb\": %.1f}\n",
+               load_s, times.text_s, times.step_s, times.steps == 0 ? 0.0 : times.steps_s / times.steps, times.decode_s,
+               (double)need->weights / 1048576.0, (double)need->run / 1048576.0, (double)predicted / 1048576.0, loaded_mb,
+               peak_mb());
     }
     for (uint32_t i = 0; i < count; i++) {
         render_output_release(&outputs[i]);
@@ -101,11 +101,18 @@ int main(int count, char **arguments) {
                                         (uint32_t)strtoul(arguments[3], NULL, 10), (uint32_t)strtoul(arguments[5], NULL, 10));
     enum err err = device_open(&device, count > 6 ? arguments[6] : "cpu",
                                count > 7 ? (uint32_t)strtoul(arguments[7], NULL, 10) : 0, &error);
+    const struct model_files files = { .model = arguments[1] };
+    const struct render_size size = { jobs[0].width, jobs[0].height, batch, jobs[0].cfg > 1.0 };
+    struct memory_need need;
+    if (err == ERR_OK) {
+        err = model_memory(&need, device, &files, &size, &error);
+    }
+    uint64_t begin_ns = clock_monotonic_ns();
     if (err == ERR_OK) {
         err = model_load(&model, device, arguments[1], &error);
     }
     if (err == ERR_OK) {
-        err = bench(model, jobs, batch, &error);
+        err = bench(model, &need, (double)(clock_monotonic_ns() - begin_ns) * 1e-9, jobs, batch, &error);
     }
     if (err != ERR_OK) {
         fprintf(stderr, "bench_pipeline: %s\n", error.message);

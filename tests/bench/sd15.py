@@ -8,34 +8,12 @@ usage: $(tests/tools/venv) tests/bench/sd15.py [--sizes 256 512] [--steps 3] [--
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
 
 import bench
-
-UNET = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280),
-        "layers_per_block": 2}
-VAE = {"block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
-       "up_block_types": ("UpDecoderBlock2D",) * 4, "latent_channels": 4, "layers_per_block": 2, "sample_size": 512}
-TEXT = {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-        "max_position_embeddings": 77, "hidden_act": "quick_gelu", "bos_token_id": 920, "eos_token_id": 921, "pad_token_id": 921}
-
-
-def write_model(folder):
-    """SD 1.5's layout; the demo model's tokenizer, whose ids fit the larger vocabulary."""
-    import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-    torch.manual_seed(0)
-    for name, make in (("unet", lambda: UNet2DConditionModel(**UNET)), ("vae", lambda: AutoencoderKL(**VAE)),
-                       ("text_encoder", lambda: CLIPTextModel(CLIPTextConfig(**TEXT)))):
-        make().half().save_pretrained(os.path.join(folder, name))
-    for name in ("tokenizer", "scheduler"):
-        shutil.copytree(os.path.join(bench.DEMO, name), os.path.join(folder, name))
-    shutil.copy(os.path.join(bench.DEMO, "model_index.json"), folder)
-
+import shapes
 
 def torch_bench(folder, size, steps):
     """One process: torch fp32, guidance (batch of two), seconds a step and a decode."""
@@ -71,7 +49,7 @@ def main():
     scratch = None if arguments.model else tempfile.TemporaryDirectory(prefix="seedfarm-sd15-")
     folder = arguments.model or scratch.name
     if not os.path.exists(os.path.join(folder, "unet")):
-        write_model(folder)
+        shapes.write_model(folder, "sd15")
     ours_program = os.path.join(os.path.dirname(bench.BIN), "tests", "bench_pipeline")
     rows = []
     for size in arguments.sizes:

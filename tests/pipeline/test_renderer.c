@@ -105,8 +105,8 @@ static void test_budget(void **state) {
     (void)state;
     uint64_t one, many;
     struct error error = { 0 };
-    ok(render_memory(&one, model, 40, 24, 1, &error), &error);
-    ok(render_memory(&many, model, 40, 24, 8, &error), &error);
+    ok(render_memory(&one, model, &(struct render_size){ 40, 24, 1, true }, &error), &error);
+    ok(render_memory(&many, model, &(struct render_size){ 40, 24, 8, true }, &error), &error);
     assert_true(many > one);
     struct renderer *renderer = renderer_of(one);
     struct render_job jobs[8];
@@ -125,6 +125,27 @@ static void test_budget(void **state) {
     }
     renderer_destroy(renderer);
     assert_int_equal(renderer_create(&renderer, model, 1000, &error), ERR_MEMORY);
+}
+
+/* What is predicted from the files is what a loaded model and its run take, to the byte. */
+static void test_prediction(void **state) {
+    (void)state;
+    char *folder = tiny();
+    const struct model_files files = { .model = folder };
+    const struct render_size size = { 40, 24, 3, true };
+    struct memory_need need;
+    uint64_t run;
+    struct error error = { 0 };
+    ok(model_memory(&need, device, &files, &size, &error), &error);
+    ok(render_memory(&run, model, &size, &error), &error);
+    assert_int_equal(need.weights, model_shape(model)->weight_bytes);
+    assert_int_equal(need.run, run);
+    ok(model_memory_check(&need, device, &files, &size, 0, &error), &error);
+    ok(model_memory_check(&need, device, &files, &size, need.weights + need.run, &error), &error);
+    assert_int_equal(model_memory_check(&need, device, &files, &size, need.weights + need.run - 1, &error), ERR_MEMORY);
+    assert_non_null(strstr(error.message, "memory: want at most the budget of "));
+    assert_non_null(strstr(error.message, " and a batch of 3 at 40x24 "));
+    free(folder);
 }
 
 /* One latent, and a strip of them: levels of a single place. */
@@ -276,6 +297,7 @@ static void test_broken_models(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_prediction),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),
         cmocka_unit_test(test_smallest),
     };
