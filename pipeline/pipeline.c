@@ -6,11 +6,9 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "pipeline/model.h"
-#include "pipeline/weights/weights.h"
-
-enum { MODEL_JSON_LIMIT = 1 << 20 };
+#include "pipeline/source.h"
+#include "pipeline/weights/checkpoint.h"
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
@@ -38,10 +36,10 @@ const char *device_class(const struct device *device) {
 
 /* ---- models ----------------------------------------------------------------------------------------------------- */
 
-static enum err load_index(struct model *model, const char *folder, struct error *error) {
-    char *path = path_join(folder, "model_index.json");
+static enum err load_index(struct model *model, const struct source *source, struct error *error) {
+    char *path = path_join(source->files->model, "model_index.json");
     json_t *index = NULL;
-    enum err err = json_read_file(&index, path, MODEL_JSON_LIMIT, error);
+    enum err err = source_json(&index, source, "model_index.json", error);
     if (err == ERR_OK) {
         err = family_find(&model->index, index, path, error);
     }
@@ -50,32 +48,34 @@ static enum err load_index(struct model *model, const char *folder, struct error
     return err;
 }
 
-static enum err load_process(struct model *model, const char *folder, struct error *error) {
-    char *path = path_join(folder, "scheduler/scheduler_config.json");
+static enum err load_process(struct model *model, const struct source *source, struct error *error) {
+    if (source->checkpoint != NULL) {
+        model->process = process_of_checkpoint(checkpoint_predicts_v(source->checkpoint), checkpoint_ends_dark(source->checkpoint));
+        return ERR_OK;
+    }
+    char *path = path_join(source->files->model, "scheduler/scheduler_config.json");
     enum err err = process_open(&model->process, path, error);
     free(path);
     return err;
 }
 
-static enum err load_tokenizers(struct model *model, const char *folder, struct error *error) {
+static enum err load_tokenizers(struct model *model, const struct source *source, struct error *error) {
     const struct family *family = model->index.family;
     enum err err = ERR_OK;
     for (uint32_t i = 0; err == ERR_OK && i < family->text_count; i++) {
-        char *path = path_join(folder, family->texts[i].tokenizer);
-        err = tokenizer_open(&model->texts[i].tokenizer, path, error);
-        free(path);
+        err = source_tokenizer(&model->texts[i].tokenizer, source, family->texts[i].tokenizer, error);
     }
     return err;
 }
 
 /* A component's file is closed before the next is opened: its pages go. */
-static enum err load_texts(struct model *model, const char *folder, struct error *error) {
+static enum err load_texts(struct model *model, const struct source *source, struct error *error) {
     const struct family *family = model->index.family;
     enum err err = ERR_OK;
     for (uint32_t i = 0; err == ERR_OK && i < family->text_count; i++) {
         struct component *component = NULL;
         bool pooled = family->pooled && i + 1 == family->text_count;
-        err = component_open(&component, folder, family->texts[i].encoder, error);
+        err = source_component(&component, source, family->texts[i].encoder, error);
         if (err == ERR_OK) {
             err = text_encoder_load(&model->texts[i].encoder, component, pooled, model->backend, error);
         }
@@ -84,9 +84,9 @@ static enum err load_texts(struct model *model, const char *folder, struct error
     return err;
 }
 
-static enum err load_unet(struct model *model, const char *folder, struct error *error) {
+static enum err load_unet(struct model *model, const struct source *source, struct error *error) {
     struct component *component = NULL;
-    enum err err = component_open(&component, folder, "unet", error);
+    enum err err = source_component(&component, source, "unet", error);
     if (err == ERR_OK) {
         err = unet_load(&model->unet, component, model->backend, error);
     }
@@ -94,9 +94,9 @@ static enum err load_unet(struct model *model, const char *folder, struct error 
     return err;
 }
 
-static enum err load_vae(struct model *model, const char *folder, struct error *error) {
+static enum err load_vae(struct model *model, const struct source *source, struct error *error) {
     struct component *component = NULL;
-    enum err err = component_open(&component, folder, "vae", error);
+    enum err err = source_component(&component, source, "vae", error);
     if (err == ERR_OK) {
         err = vae_load(&model->vae, component, model->backend, error);
     }
@@ -193,23 +193,23 @@ static struct model_shape shape_of(const struct model *model) {
     return shape;
 }
 
-/* Files that a job may name and nothing here reads. */
-static enum err check_served(const struct model_files *files, struct error *error) {
-    const char *what = files->vae != NULL ? "vae" : files->lora_count != 0 ? "lora" : files->embedding_count != 0 ? "embedding" : NULL;
-    return what == NULL ? ERR_OK : error_set(error, ERR_UNSUPPORTED, "%s: this version does not draw with it", what);
-}
-
 enum err model_load_files(struct model **model, struct device *device, const struct model_files *files,
                           struct error *error) {
-    const char *folder = files->model;
-    static enum err (*const PARTS[])(struct model *, const char *, struct error *) = { load_index, load_tokenizers, load_process,
-                                                                                      load_texts, load_unet, load_vae };
+    static enum err (*const PARTS[])(struct model *, const struct source *, struct error *) = {
+        load_index, load_tokenizers, load_process, load_texts, load_unet, load_vae
+    };
     struct model *loaded = memory_get(sizeof *loaded);
+    struct source source = { 0 };
     loaded->backend = device->backend;
-    enum err err = check_served(files, error);
+    enum err err = files->embedding_count == 0 ? source_open(&source, files, error)
+                                               : error_set(error, ERR_UNSUPPORTED, "embedding: this version does not draw with it");
     for (size_t i = 0; err == ERR_OK && i < sizeof PARTS / sizeof *PARTS; i++) {
-        err = PARTS[i](loaded, folder, error);
+        err = PARTS[i](loaded, &source, error);
     }
+    if (err == ERR_OK) {
+        err = source_finish(&source, error);
+    }
+    source_close(&source);
     if (err == ERR_OK) {
         err = check_together(loaded, error);
     }

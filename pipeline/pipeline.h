@@ -50,7 +50,7 @@ struct model_embedding {
     const char *word; /* what stands for it in a prompt */
 };
 struct model_files {
-    const char *model;              /* a diffusers folder */
+    const char *model;              /* a diffusers folder, or a single file */
     const char *vae;                /* a file in place of the model's own VAE, or NULL */
     const struct model_lora *loras; /* [lora_count], merged into the weights in this order */
     size_t lora_count;

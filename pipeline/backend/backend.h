@@ -54,6 +54,9 @@ struct weight_view {
     uint64_t shape[4];
 };
 
+/* `count` numbers of F32, F16 or BF16, perhaps unaligned, as f32. Exact: subnormals and infinities included. */
+void floats_widen(float *to, const void *from, enum dtype dtype, size_t count);
+
 enum weight_use {
     WEIGHT_LINEAR, /* [N,K]: rows of outputs. [N,K,1,1] is accepted too */
     WEIGHT_CONV,   /* [Cout,Cin,kh,kw] */

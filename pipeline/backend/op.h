@@ -132,10 +132,6 @@ MUST_USE enum err cpu_create(struct backend **backend, uint32_t threads, struct 
  * ERR_UNSUPPORTED where this machine cannot run them. */
 MUST_USE enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads,
                                    struct error *error);
-
-/* `count` numbers of F32, F16 or BF16, perhaps unaligned, as f32. Exact: subnormals and infinities included. */
-void floats_widen(float *to, const void *from, enum dtype dtype, size_t count);
-
 /* Memory of the host, 64-byte aligned, for the two devices that compute there. */
 MUST_USE enum err host_memory_create(void **data, struct backend *backend, size_t size, struct error *error);
 void host_memory_destroy(struct backend *backend, void *data, size_t size);

@@ -14,24 +14,9 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "pipeline/weights/weights.h"
+#include "pipeline/weights/component_parts.h"
 
 static const char PREFIX[] = "text_model.";
-
-struct slot {
-    const char *name; /* borrowed from its file */
-    const struct safetensors *file;
-    bool used;
-};
-
-struct component {
-    char *name;
-    json_t *config;
-    struct safetensors **files;
-    size_t file_count;
-    struct slot *slots; /* sorted by name */
-    size_t slot_count;
-};
 
 static int compare_slot(const void *a, const void *b) {
     return strcmp(((const struct slot *)a)->name, ((const struct slot *)b)->name);
@@ -39,21 +24,33 @@ static int compare_slot(const void *a, const void *b) {
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
-static void add_file(struct component *component, struct safetensors *file) {
+void component_add_file(struct component *component, struct safetensors *file) {
     component->files = memory_grow(component->files, component->file_count + 1, sizeof *component->files);
     component->files[component->file_count++] = file;
 }
 
-static void collect_slots(struct component *component) {
-    size_t count = 0;
-    for (size_t i = 0; i < component->file_count; i++)
-        count += safetensors_count(component->files[i]);
-    component->slots = memory_get_array(count + 1, sizeof *component->slots);
-    for (size_t i = 0; i < component->file_count; i++)
-        for (size_t j = 0; j < safetensors_count(component->files[i]); j++)
-            component->slots[component->slot_count++] =
-                (struct slot){ safetensors_name(component->files[i], j), component->files[i], false };
+void component_add_slot(struct component *component, const char *name, const struct safetensors *file, const char *source,
+                        enum slot_form form) {
+    component->slots = memory_grow(component->slots, component->slot_count + 1, sizeof *component->slots);
+    component->slots[component->slot_count++] = (struct slot){ text_copy(name), file, source, form, false, NULL };
+}
+
+enum err component_sort(struct component *component, struct error *error) {
     qsort(component->slots, component->slot_count, sizeof *component->slots, compare_slot);
+    for (size_t i = 1; i < component->slot_count; i++)
+        if (compare_slot(&component->slots[i - 1], &component->slots[i]) == 0)
+            return error_set(error, ERR_CORRUPT, "%s: %s: want it once, it is there as %s and as %s", component->name,
+                             component->slots[i].name, component->slots[i - 1].source, component->slots[i].source);
+    return ERR_OK;
+}
+
+static enum err collect_slots(struct component *component, struct error *error) {
+    for (size_t i = 0; i < component->file_count; i++)
+        for (size_t j = 0; j < safetensors_count(component->files[i]); j++) {
+            const char *name = safetensors_name(component->files[i], j);
+            component_add_slot(component, name, component->files[i], name, SLOT_PLAIN);
+        }
+    return component_sort(component, error);
 }
 
 /* A plain file name of a shard: no folder, nothing hidden, only what such names are made of. */
@@ -116,7 +113,7 @@ static enum err open_shards(struct component *component, const char *folder, con
         free(path);
         if (err != ERR_OK)
             goto done;
-        add_file(component, file);
+        component_add_file(component, file);
         err = check_shard(file, shard, map, (size_t)json_integer_value(promised), index, error);
         if (err != ERR_OK)
             goto done;
@@ -174,7 +171,7 @@ static enum err open_files(struct component *component, const char *folder, stru
         if (LAYOUTS[i].sharded)
             err = open_shards(component, folder, path, error);
         else if ((err = safetensors_open(&file, path, error)) == ERR_OK)
-            add_file(component, file);
+            component_add_file(component, file);
         free(path);
         return err;
     }
@@ -195,12 +192,12 @@ enum err component_open(struct component **out, const char *model_folder, const 
         err = error_set(error, ERR_CORRUPT, "%s: want a JSON object, file has another kind of value", config);
     else
         err = open_files(component, folder, error);
-    if (err == ERR_OK) {
-        collect_slots(component);
+    if (err == ERR_OK)
+        err = collect_slots(component, error);
+    if (err == ERR_OK)
         *out = component;
-    } else {
+    else
         component_close(component);
-    }
     free(config);
     free(folder);
     return err;
@@ -211,7 +208,11 @@ void component_close(struct component *component) {
         return;
     for (size_t i = 0; i < component->file_count; i++)
         safetensors_close(component->files[i]);
+    component_settle(component);
+    free(component->made);
     free(component->files);
+    for (size_t i = 0; i < component->slot_count; i++)
+        free(component->slots[i].name);
     free(component->slots);
     json_decref(component->config);
     free(component->name);
@@ -234,7 +235,7 @@ const json_t *component_config(const struct component *component) {
 }
 
 static struct slot *find_slot(const struct component *component, const char *name) {
-    struct slot key = { .name = name };
+    struct slot key = { .name = (char *)name };
     struct slot *slot = bsearch(&key, component->slots, component->slot_count, sizeof key, compare_slot);
     if (!slot && strncmp(name, PREFIX, strlen(PREFIX)) == 0)
         return find_slot(component, name + strlen(PREFIX));
@@ -259,6 +260,84 @@ static const char *shape_text(char out[96], uint32_t dims, const uint64_t *shape
     return out;
 }
 
+/* ---- tensors that are no file's bytes ----------------------------------------------------------------------------- */
+
+static float *make_floats(struct component *component, size_t count) {
+    component->made = memory_grow(component->made, component->made_count + 1, sizeof *component->made);
+    return component->made[component->made_count++] = memory_get_array(count, sizeof(float));
+}
+
+void component_settle(struct component *component) {
+    while (component->made_count)
+        free(component->made[--component->made_count]);
+}
+
+static size_t view_elements(const struct weight_view *view) {
+    size_t count = 1;
+    for (uint32_t i = 0; i < view->dims; i++)
+        count *= view->shape[i];
+    return count;
+}
+
+static enum err refuse_form(const struct component *component, const struct slot *slot, const struct weight_view *view,
+                            const char *want, struct error *error) {
+    char held[96];
+    return error_set(error, ERR_CORRUPT, "%s: %s: want %s, file has %s", component->name, slot->source, want,
+                     shape_text(held, view->dims, view->shape));
+}
+
+static enum err view_third(struct weight_view *view, const struct component *component, const struct slot *slot,
+                           struct error *error) {
+    if (view->dims < 1 || view->shape[0] % 3 != 0)
+        return refuse_form(component, slot, view, "three projections in one", error);
+    view->shape[0] /= 3;
+    size_t size = view_elements(view) * (view->dtype == DTYPE_F32 ? 4 : 2);
+    view->data = (const char *)view->data + (size_t)(slot->form - SLOT_FIRST_THIRD) * size;
+    return ERR_OK;
+}
+
+static enum err view_transposed(struct weight_view *view, struct component *component, const struct slot *slot,
+                                struct error *error) {
+    if (view->dims != 2)
+        return refuse_form(component, slot, view, "a matrix", error);
+    size_t rows = view->shape[1], columns = view->shape[0], size = view->dtype == DTYPE_F32 ? 4 : 2;
+    float *out = make_floats(component, rows * columns);
+    for (size_t c = 0; c < columns; c++)
+        for (size_t r = 0; r < rows; r++)
+            floats_widen(&out[r * columns + c], (const char *)view->data + (c * rows + r) * size, view->dtype, 1);
+    *view = (struct weight_view){ out, DTYPE_F32, 2, { rows, columns } };
+    return ERR_OK;
+}
+
+enum err slot_view(struct weight_view *view, struct component *component, const struct slot *slot, struct error *error) {
+    struct weight_view found;
+    enum err err = safetensors_find(&found, slot->file, slot->source, error);
+    if (err != ERR_OK)
+        return error ? error_prefix(error, "%s", component->name) : err;
+    if (slot->form == SLOT_TRANSPOSED)
+        err = view_transposed(&found, component, slot, error);
+    else if (slot->form == SLOT_SQUEEZED && (found.dims != 4 || found.shape[2] != 1 || found.shape[3] != 1))
+        err = refuse_form(component, slot, &found, "a convolution of 1x1", error);
+    else if (slot->form == SLOT_SQUEEZED)
+        found.dims = 2;
+    else if (slot->form != SLOT_PLAIN)
+        err = view_third(&found, component, slot, error);
+    if (err == ERR_OK)
+        *view = found;
+    return err;
+}
+
+/* The weight with its LoRAs, in f32. */
+static void merge_parts(struct weight_view *view, struct component *component, const struct slot *slot) {
+    size_t count = view_elements(view);
+    float *merged = make_floats(component, count);
+    floats_widen(merged, view->data, view->dtype, count);
+    for (const struct lora_part *part = slot->parts; part; part = lora_part_next(part))
+        lora_part_merge(merged, part);
+    view->data = merged;
+    view->dtype = DTYPE_F32;
+}
+
 enum err component_tensor(struct weight_view *view, struct component *component, const char *name, uint32_t dims,
                           const uint64_t *shape, struct error *error) {
     struct weight_view found;
@@ -267,12 +346,14 @@ enum err component_tensor(struct weight_view *view, struct component *component,
     if (!slot)
         return error_set(error, ERR_NOT_FOUND, "%s: %s: want %s, file has no such tensor", component->name, name,
                          dims ? shape_text(wanted, dims, shape) : "this parameter");
-    enum err err = safetensors_find(&found, slot->file, slot->name, error);
+    enum err err = slot_view(&found, component, slot, error);
     if (err != ERR_OK)
-        return error_prefix(error, "%s", component->name);
+        return err;
     if (dims != 0 && (found.dims != dims || memcmp(found.shape, shape, dims * sizeof *shape) != 0))
         return error_set(error, ERR_CORRUPT, "%s: %s: want %s, file has %s", component->name, name,
                          shape_text(wanted, dims, shape), shape_text(held, found.dims, found.shape));
+    if (slot->parts)
+        merge_parts(&found, component, slot);
     slot->used = true;
     *view = found;
     return ERR_OK;

@@ -57,6 +57,7 @@ static const struct weight *load(struct loader *loader, enum weight_use use, con
     if (loader->error.code == ERR_OK) {
         loader->error.code = weight_create(&weight, loader->backend, use, views, count, &loader->error);
     }
+    component_settle(loader->component);
     if (loader->error.code != ERR_OK) {
         return NULL;
     }

@@ -58,6 +58,7 @@ struct safetensors {
     void *mapping; /* NULL: the bytes are the caller's */
     const uint8_t *tensors; /* the first byte behind the header */
     struct entry *entries;  /* sorted by name */
+    json_t *metadata;       /* of texts, or NULL */
     size_t count;
 };
 
@@ -219,10 +220,12 @@ static enum err read_header(struct safetensors *file, const json_t *header, stru
                          json_object_size(header));
     file->entries = memory_get_array(json_object_size(header) + 1, sizeof *file->entries);
     json_object_foreach((json_t *)header, name, info) {
-        if (strcmp(name, "__metadata__") == 0)
+        if (strcmp(name, "__metadata__") == 0) {
             err = check_metadata(info, file->path, error);
-        else
+            file->metadata = json_incref(info);
+        } else {
             err = read_entry(&file->entries[file->count++], name, info, file->path, error);
+        }
         if (err != ERR_OK)
             return err;
     }
@@ -305,6 +308,7 @@ void safetensors_close(struct safetensors *file) {
     for (size_t i = 0; i < file->count; i++)
         free(file->entries[i].name);
     free(file->entries);
+    json_decref(file->metadata);
     if (file->mapping)
         munmap(file->mapping, file->size);
     free(file->path);
@@ -314,6 +318,10 @@ void safetensors_close(struct safetensors *file) {
 void safetensors_drop_pages(const struct safetensors *file) {
     if (file->mapping)
         (void)madvise(file->mapping, file->size, MADV_DONTNEED); /* a kernel that says no costs memory, nothing else */
+}
+
+const char *safetensors_metadata(const struct safetensors *file, const char *key) {
+    return json_string_value(json_object_get(file->metadata, key));
 }
 
 size_t safetensors_count(const struct safetensors *file) {

@@ -32,6 +32,7 @@ void safetensors_close(struct safetensors *file);
 void safetensors_drop_pages(const struct safetensors *file);
 size_t safetensors_count(const struct safetensors *file);
 const char *safetensors_name(const struct safetensors *file, size_t index); /* sorted by name */
+const char *safetensors_metadata(const struct safetensors *file, const char *key); /* a text of __metadata__, or NULL */
 /* ERR_NOT_FOUND if absent, ERR_UNSUPPORTED if its dtype is not one of F32, F16, BF16 or it has more than 4 dims. */
 MUST_USE enum err safetensors_find(struct weight_view *view, const struct safetensors *file, const char *name,
                                    struct error *error);
@@ -66,6 +67,9 @@ void component_close(struct component *component);
 void component_drop_pages(const struct component *component); /* safetensors_drop_pages of its files */
 const char *component_name(const struct component *component);     /* "unet", borrowed */
 const json_t *component_config(const struct component *component); /* config.json, borrowed */
+
+/* Views that component_tensor gave end here: some are no file's bytes but made for it (a fused projection, a merged LoRA). */
+void component_settle(struct component *component);
 
 /* A parameter by name with the shape it must have (dims 0: any): the sentence names component, tensor, and both shapes.
  * Marks it as used. */
