@@ -34,7 +34,7 @@ static struct file files[FILES_MOST];
 
 /* ---- faults -------------------------------------------------------------------------------------------------------------- */
 
-enum err disk_write_fault(bool *after) {
+enum err disk_write_fault(bool *after, enum disk disk) {
     *after = false;
     if (!world.dead && world.die_at && !--world.die_at) {
         trace("the coordinator's machine dies in a write");
@@ -44,7 +44,7 @@ enum err disk_write_fault(bool *after) {
         return ERR_IO;
     if (world.now_us < world.full_until_us)
         return ERR_NO_SPACE;
-    if (world.now_us < world.disk_fault_until_us && chance(300)) {
+    if (world.now_us < world.disk_fault_until_us && (world.failing_disks & disk) && chance(300)) {
         *after = chance(500);
         return ERR_IO;
     }
@@ -129,7 +129,7 @@ static int read_file(sqlite3_file *base, void *out, int size, sqlite3_int64 offs
 
 static int write_file(sqlite3_file *base, const void *data, int size, sqlite3_int64 offset) {
     bool after;
-    enum err fault = disk_write_fault(&after);
+    enum err fault = disk_write_fault(&after, DISK_LEDGER);
     if (!fault || after)
         record(file_of(base), false, data, (size_t)size, offset);
     return !fault ? SQLITE_OK : fault == ERR_NO_SPACE ? SQLITE_FULL : SQLITE_IOERR_WRITE;
@@ -145,7 +145,7 @@ static int truncate_file(sqlite3_file *base, sqlite3_int64 size) {
 static int sync_file(sqlite3_file *base, int flags) {
     struct file *file = file_of(base);
     bool after;
-    enum err fault = disk_write_fault(&after);
+    enum err fault = disk_write_fault(&after, DISK_LEDGER);
     (void)flags;
     if (fault && !after)
         return SQLITE_IOERR_FSYNC;

@@ -98,7 +98,10 @@ static void strike(enum fault fault, struct worker_node *node) {
     case FAULT_RESET: net_reset(chance(300) ? FIRST_CLIENT + (int)dice(CLIENT_COUNT) : FIRST_WORKER + worker_index(node)); break;
     case FAULT_PARTITION: partition(node); break;
     case FAULT_DISK:
-        trace("writes fail now and then");
+        world.failing_disks = 1 + (unsigned)dice(DISK_LEDGER | DISK_OBJECTS);
+        trace("writes fail now and then%s", world.failing_disks == DISK_LEDGER    ? ", the ledger's"
+                                            : world.failing_disks == DISK_OBJECTS ? ", the objects'"
+                                                                                  : "");
         world.disk_fault_until_us = until_us;
         break;
     case FAULT_FULL:

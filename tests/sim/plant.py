@@ -5,6 +5,7 @@ A bug is a patch of a few lines; the text above it says what is wrong with it. A
 See docs/SIMULATION.md.
 """
 import argparse
+import filecmp
 import glob
 import os
 import re
@@ -47,11 +48,18 @@ def build(work):
         sys.exit(f"plant: it does not build:\n{done.stdout[-4000:]}")
 
 
+def copy_changed(old, new):
+    """What is the same keeps its time, so that it is not built again; what is not gets a new one, so that it is."""
+    if not os.path.exists(new) or not filecmp.cmp(old, new, shallow=False):
+        shutil.copyfile(old, new)
+        shutil.copymode(old, new)
+
+
 def prepare(work):
     """A copy of the sources and a build of them, the simulator alone."""
     source = os.path.join(work, "source")
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("build", ".git", "shared"))
+    shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("build", ".git", "shared"), copy_function=copy_changed,
+                    dirs_exist_ok=True)
     subprocess.run(["cmake", "-S", source, "-B", os.path.join(work, "build"), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
                     "-DCMAKE_C_FLAGS_RELEASE=-O2 -g"], check=True, stdout=subprocess.DEVNULL)
     return source

@@ -50,6 +50,7 @@ enum fault {
     FAULT_COUNT
 };
 extern const char *const fault_names[FAULT_COUNT];
+enum disk { DISK_LEDGER = 1, DISK_OBJECTS = 2 }; /* bits: a failing disk may be either's, or both's */
 
 struct traits {
     uint64_t step_us;    /* of one picture at 8x8 */
@@ -120,6 +121,7 @@ struct world {
     bool dead;                 /* the coordinator's machine has no power: nothing it does has any effect */
     uint64_t die_at;           /* ... from this write on; 0: not */
     uint64_t disk_fault_until_us, full_until_us;
+    unsigned failing_disks;    /* bits by enum disk */
     uint32_t farm_life, spins;
     bool farm_idle;            /* it wakes only because it always does after a while */
 
@@ -173,7 +175,7 @@ void disk_begin(void);
 void disk_crash(void); /* what was not synced is lost, or not, or half */
 void disk_end(void);
 /* One write is about to be done. 0: do it; else why not. *after: do it, and then say that it failed. */
-enum err disk_write_fault(bool *after);
+enum err disk_write_fault(bool *after, enum disk disk);
 void objects_begin(void);
 void objects_crash(void);
 void objects_end(void);

@@ -86,7 +86,7 @@ static void put(const struct store_item *item, bool durable) {
 /* A put that fails has perhaps written some of them, which are perhaps durable. */
 enum err store_put(struct store *store, const struct store_item *items, size_t count, struct error *error) {
     bool after = false;
-    enum err fault = disk_write_fault(&after);
+    enum err fault = disk_write_fault(&after, DISK_OBJECTS);
     (void)store;
     for (size_t i = 0; i < count && !world.dead; i++)
         if (!fault || after || chance(500))
