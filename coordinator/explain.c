@@ -105,7 +105,8 @@ static void add_rule(struct bytes *text, const struct coordinator *farm, const s
         break;
     case WHY_MEMORY:
         bytes_add_format(text, "One picture of %ux%u is too much for the memory of every worker that is here: each has tried,"
-                         " or has no more than one that has. Start a worker with more memory, or ask for a smaller size.",
+                         " or has no more than one that has. Start a worker with more memory, ask for a smaller size, or with"
+                         " vae_tiling for a decode that takes less.",
                          why->width, why->height);
         break;
     case WHY_BENCHED: add_benched(text, farm, why); break;

@@ -13,7 +13,7 @@ static double left_ms(const struct scheduler *schedule, const struct lease *leas
     const struct flight *first = lease->flights[0];
     double job_ms = schedule_job_ms(schedule, lease->worker, &first->spec), done = 0;
     if (lease->phase == PHASE_STEP && lease->steps) {
-        uint32_t batch = worker_batch(lease->worker, &first->spec.model, first->spec.width, first->spec.height);
+        uint32_t batch = worker_batch(lease->worker, &first->spec);
         done = fmin(batch, lease->count) * first->cost * fmin((double)lease->step / lease->steps, 1);
     }
     return job_ms / first->cost * fmax(lease->cost - done, 0);
@@ -164,13 +164,15 @@ void schedule_ungrant(struct scheduler *schedule, struct lease *lease) {
 static void add_wall(struct scheduler *schedule, const struct spec *spec, uint64_t bytes) {
     for (size_t i = 0; i < schedule->wall_count; i++) {
         struct memory_wall *wall = &schedule->walls[i];
-        if (wall->width == spec->width && wall->height == spec->height && digest_equal(&wall->model, &spec->model)) {
+        if (wall->width == spec->width && wall->height == spec->height && wall->vae_tiling == spec->vae_tiling &&
+            digest_equal(&wall->model, &spec->model)) {
             wall->bytes = wall->bytes > bytes ? wall->bytes : bytes;
             return;
         }
     }
     schedule->walls = memory_grow(schedule->walls, schedule->wall_count + 1, sizeof *schedule->walls);
-    schedule->walls[schedule->wall_count++] = (struct memory_wall){ spec->model, spec->width, spec->height, bytes };
+    schedule->walls[schedule->wall_count++] = (struct memory_wall){ spec->model, spec->width, spec->height, spec->vae_tiling,
+                                                                          bytes };
 }
 
 void schedule_memory(struct scheduler *schedule, struct worker *worker, uint64_t id, const struct digest *keys, size_t count,
@@ -182,7 +184,7 @@ void schedule_memory(struct scheduler *schedule, struct worker *worker, uint64_t
         if (!lease || lease->id != id || flight->committing)
             continue;
         const struct spec *spec = &flight->spec;
-        worker_limit(worker, &spec->model, spec->width, spec->height, (uint32_t)(count / 2));
+        worker_limit(worker, spec, (uint32_t)(count / 2));
         if (count == 1 && worker->memory_bytes)
             add_wall(schedule, spec, worker->memory_bytes);
         set_trouble(flight, ERR_MEMORY, text);

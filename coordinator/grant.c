@@ -128,7 +128,7 @@ static double share_of(const struct scheduler *schedule, const struct worker *wo
 static uint32_t chunk_size(const struct scheduler *schedule, const struct worker *worker, const struct flight *flight,
                            uint32_t room) {
     const struct spec *spec = &flight->spec;
-    uint32_t batch = worker_batch(worker, &spec->model, spec->width, spec->height), jobs = batch;
+    uint32_t batch = worker_batch(worker, spec), jobs = batch;
     double job_ms = worker_unit_ms(worker, &spec->model) * flight->cost;
     if (job_ms > 0) {
         double batches = floor(LEASE_MS / (job_ms * batch));

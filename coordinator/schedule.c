@@ -157,12 +157,12 @@ void schedule_drain(struct scheduler *schedule, struct worker *worker, bool drai
 enum bar schedule_bar(const struct scheduler *schedule, const struct worker *worker, const struct spec *spec) {
     if (!worker_can_numerics(worker, spec->numerics))
         return BAR_NUMERICS;
-    if (!worker_batch(worker, &spec->model, spec->width, spec->height))
+    if (!worker_batch(worker, spec))
         return BAR_MEMORY;
     for (size_t i = 0; i < schedule->wall_count; i++) {
         const struct memory_wall *wall = &schedule->walls[i];
         if (worker->memory_bytes && worker->memory_bytes <= wall->bytes && wall->width == spec->width &&
-            wall->height == spec->height && digest_equal(&wall->model, &spec->model))
+            wall->height == spec->height && wall->vae_tiling == spec->vae_tiling && digest_equal(&wall->model, &spec->model))
             return BAR_MEMORY;
     }
     return BAR_NONE;

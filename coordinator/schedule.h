@@ -158,7 +158,7 @@ struct revoke {
 /* Too much for a worker with that much memory, one job alone. */
 struct memory_wall {
     struct digest model;
-    uint32_t width, height;
+    uint32_t width, height, vae_tiling;
     uint64_t bytes;
 };
 

@@ -82,7 +82,7 @@ uint32_t tail_copy(struct flight *copies[LIMIT_BATCH], const struct scheduler *s
         double job_ms = schedule_job_ms(schedule, worker, spec);
         if (end_ms <= best_end_ms || !(job_ms > 0))
             continue;
-        uint32_t batch = worker_batch(worker, &spec->model, spec->width, spec->height);
+        uint32_t batch = worker_batch(worker, spec);
         uint32_t count = can_copy(schedule, worker, lease, batch < room ? batch : room);
         double free_ms = (double)tail_free_ms(worker, now_ms) - (double)now_ms;
         uint32_t in_time = (uint32_t)fmin(fmax(ceil(((end_ms - (double)now_ms) / CLEARLY - free_ms) / job_ms) - 1, 0), LIMIT_BATCH);

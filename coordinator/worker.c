@@ -98,27 +98,27 @@ double worker_unit_ms(const struct worker *worker, const struct digest *model) {
 
 /* ---- memory ----------------------------------------------------------------------------------------------------------- */
 
-static struct memory_limit *find_limit(const struct worker *worker, const struct digest *model, uint32_t width,
-                                       uint32_t height) {
+static struct memory_limit *find_limit(const struct worker *worker, const struct spec *spec) {
     for (size_t i = 0; i < worker->limit_count; i++) {
         struct memory_limit *limit = &worker->limits[i];
-        if (limit->width == width && limit->height == height && digest_equal(&limit->model, model))
+        if (limit->width == spec->width && limit->height == spec->height && limit->vae_tiling == spec->vae_tiling &&
+            digest_equal(&limit->model, &spec->model))
             return limit;
     }
     return NULL;
 }
 
-uint32_t worker_batch(const struct worker *worker, const struct digest *model, uint32_t width, uint32_t height) {
-    const struct memory_limit *limit = find_limit(worker, model, width, height);
+uint32_t worker_batch(const struct worker *worker, const struct spec *spec) {
+    const struct memory_limit *limit = find_limit(worker, spec);
     return limit && limit->jobs < worker->batch ? limit->jobs : worker->batch;
 }
 
-void worker_limit(struct worker *worker, const struct digest *model, uint32_t width, uint32_t height, uint32_t jobs) {
-    struct memory_limit *limit = find_limit(worker, model, width, height);
+void worker_limit(struct worker *worker, const struct spec *spec, uint32_t jobs) {
+    struct memory_limit *limit = find_limit(worker, spec);
     if (!limit) {
         worker->limits = memory_grow(worker->limits, worker->limit_count + 1, sizeof *worker->limits);
         limit = &worker->limits[worker->limit_count++];
-        *limit = (struct memory_limit){ *model, width, height, jobs };
+        *limit = (struct memory_limit){ spec->model, spec->width, spec->height, spec->vae_tiling, jobs };
     }
     if (jobs < limit->jobs)
         limit->jobs = jobs;

@@ -41,7 +41,7 @@ struct speed {
 /* At most so many jobs of this model and size at once; 0: none, ever. */
 struct memory_limit {
     struct digest model;
-    uint32_t width, height;
+    uint32_t width, height, vae_tiling;
     uint32_t jobs;
 };
 
@@ -101,8 +101,8 @@ void worker_learn(struct worker *worker, const struct digest *model, double cost
 double worker_unit_ms(const struct worker *worker, const struct digest *model); /* 0: not measured */
 
 /* How many jobs of this model and size it may be given at once: its batch, or less. 0: none. */
-uint32_t worker_batch(const struct worker *worker, const struct digest *model, uint32_t width, uint32_t height);
-void worker_limit(struct worker *worker, const struct digest *model, uint32_t width, uint32_t height, uint32_t jobs);
+uint32_t worker_batch(const struct worker *worker, const struct spec *spec);
+void worker_limit(struct worker *worker, const struct spec *spec, uint32_t jobs);
 
 bool worker_row_has(const struct worker *worker, const struct digest *key);
 /* Add to its row of failures; the same job or lease twice counts once. True: the row is full. */

@@ -83,6 +83,7 @@ struct render_job {
     const char *schedule;   /* * */
     const char *prediction; /* *  "epsilon", "v", "sample", whatever the model's config says; NULL: what that says */
     uint32_t clip_skip;     /* A1111's: 1 is the layer the model was trained with: the last, or with SDXL the one before */
+    uint32_t vae_tiling;    /* * pixels a side of the tiles that the VAE decodes, 0: the picture in one piece */
 };
 
 enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };
@@ -106,6 +107,7 @@ void render_output_release(struct render_output *output);
 struct render_size {
     uint32_t width, height, batch;
     bool guided;
+    uint32_t vae_tiling;
 };
 /* Memory of a run beside the weights, known before any work. */
 MUST_USE enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error);

@@ -62,9 +62,13 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
         const struct render_job *job = &jobs[i];
         if (job->width != jobs[0].width || job->height != jobs[0].height || job->steps != jobs[0].steps ||
             is_guided(job) != is_guided(&jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
-            strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction)) {
-            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction and guided or not,"
-                            " jobs 1 and %zu differ", i + 1);
+            strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction) ||
+            job->vae_tiling != jobs[0].vae_tiling) {
+            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling and"
+                            " guided or not, jobs 1 and %zu differ", i + 1);
+        } else if (job->vae_tiling % tiled_unit(model) != 0) {
+            err = error_set(error, ERR_INVALID, "vae_tiling: want 0 or a multiple of %u for this model, job has %u",
+                            tiled_unit(model), job->vae_tiling);
         } else if (job->clip_skip < 1 || job->clip_skip > model_clip_skip_limit(model)) {
             err = error_set(error, ERR_INVALID, "clip_skip: want 1..%u for this model, job has %u",
                             model_clip_skip_limit(model), job->clip_skip);
@@ -197,7 +201,7 @@ static enum err find_run(struct run **run, struct renderer *renderer, const stru
 
 enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error) {
     struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch, .guided = size->guided,
-                             .fresh = true };
+                             .fresh = true, .vae_tiling = size->vae_tiling };
     struct conditions conditions;
     struct run *run = NULL;
     enum err err = check_size(model, size->width, size->height, size->batch, error);
@@ -311,7 +315,7 @@ static enum err read_prompts(struct renderer *renderer, struct batch *batch, str
 static enum err decode(struct batch *batch, const struct render_watch *watch, struct error *error) {
     struct decoding *decoding = &batch->run->decoding;
     for (uint32_t i = 0; i < decoding->program_count; i++) {
-        program_run(decoding->programs[i]);
+        decoding_run(decoding, i);
         if (!render_watch_ask(watch, RENDER_DECODE, batch->plan.rows, batch->plan.rows)) {
             return error_set(error, ERR_CANCELLED, "cancelled while decoding");
         }
@@ -418,7 +422,7 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
         goto done;
     }
     struct run_kind kind = { .width = jobs[0].width, .height = jobs[0].height, .count = (uint32_t)count,
-                             .guided = is_guided(&jobs[0]), .fresh = batch.plan.needs_noise, .unit = trace_path != NULL };
+                             .guided = is_guided(&jobs[0]), .fresh = batch.plan.needs_noise, .unit = trace_path != NULL, .vae_tiling = jobs[0].vae_tiling };
     if ((err = find_run(&batch.run, renderer, &kind, error)) != ERR_OK) {
         goto done;
     }
@@ -456,7 +460,8 @@ enum err renderer_decode(struct renderer *renderer, const float *latents, uint32
     size_t size = sizeof(float) * (width / factor) * (height / factor) * model->shape.latent_channels;
     err = buffer_create(&input, model->backend, size, error);
     if (err == ERR_OK) {
-        err = decoding_init(&decoding, model, input, 1, width, height, false, 0, error);
+        const struct run_kind kind = { .width = width, .height = height, .count = 1 };
+        err = decoding_init(&decoding, model, input, &kind, 0, error);
     }
     if (err == ERR_OK) {
         err = make_room(renderer, size + decoding_bytes(&decoding), decoding_scratch(&decoding), "a decode", error);
@@ -464,7 +469,7 @@ enum err renderer_decode(struct renderer *renderer, const float *latents, uint32
     if (err == ERR_OK) {
         decoding_attach(&decoding, renderer->scratch);
         buffer_upload(input, 0, latents, size);
-        program_run(decoding.programs[0]);
+        decoding_run(&decoding, 0);
         backend_wait(model->backend);
         *output = take_output(&decoding, 0, width, height);
     }

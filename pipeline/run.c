@@ -8,30 +8,35 @@
 
 /* ---- decoding --------------------------------------------------------------------------------------------------- */
 
-/* Pictures first..first+count: latents -> pixels, and how many values went wrong. */
-static struct program *record_decoding(const struct decoding *decoding, const struct model *model, struct buffer *latents,
-                                       uint32_t first, uint32_t count, uint32_t width, uint32_t height) {
+/* Pictures first..first+count: latents, or the canvas of one, -> pixels, and how many values went wrong. */
+static struct program *record_decoding(const struct decoding *decoding, const struct model *model, uint32_t first,
+                                       uint32_t count, uint32_t width, uint32_t height) {
     uint32_t factor = model->shape.pixels_per_latent, h = height / factor, w = width / factor;
     size_t latent_size = sizeof(float) * h * w * model->shape.latent_channels, area = (size_t)width * height;
     struct program *p = program_create(model->backend);
-    struct tensor latent = program_bind(p, latents, first * latent_size, count, h, w, model->shape.latent_channels);
     struct tensor pixels = program_bind(p, decoding->pixels, first * area * 3, count, height, width, 3);
     struct tensor bad = program_bind(p, decoding->bad, first * sizeof(int32_t), count, 1, 1, 1);
     struct tensor unit = TENSOR_NONE;
     if (decoding->unit != NULL) {
         unit = program_bind(p, decoding->unit, first * area * 3 * sizeof(float), count, height, width, 3);
     }
-    op_pixels(p, pixels, unit, bad, vae_record_decoder(p, &model->vae, latent));
+    if (decoding->tiled != NULL) {
+        op_pixels(p, pixels, unit, bad, program_bind(p, tiled_canvas(decoding->tiled), 0, 1, height, width, 3));
+    } else {
+        struct tensor latent = program_bind(p, decoding->latents, first * latent_size, count, h, w,
+                                            model->shape.latent_channels);
+        op_pixels(p, pixels, unit, bad, vae_record_decoder(p, &model->vae, latent));
+    }
     program_finish(p);
     return p;
 }
 
 /* The VAE wants far more memory a picture than the U-Net does. */
-static uint32_t chunk_for(const struct decoding *decoding, const struct model *model, struct buffer *latents,
-                          uint32_t count, uint32_t width, uint32_t height, uint64_t memory) {
-    uint32_t chunk = count;
+static uint32_t chunk_for(const struct decoding *decoding, const struct model *model, const struct run_kind *kind,
+                          uint64_t memory) {
+    uint32_t chunk = decoding->tiled != NULL ? 1 : kind->count;
     while (chunk > 1) {
-        struct program *trial = record_decoding(decoding, model, latents, 0, chunk, width, height);
+        struct program *trial = record_decoding(decoding, model, 0, chunk, kind->width, kind->height);
         bool fits = program_memory(trial) <= memory;
         program_destroy(trial);
         if (fits) {
@@ -42,29 +47,40 @@ static uint32_t chunk_for(const struct decoding *decoding, const struct model *m
     return chunk;
 }
 
-enum err decoding_init(struct decoding *decoding, const struct model *model, struct buffer *latents, uint32_t count,
-                       uint32_t width, uint32_t height, bool unit, uint64_t memory, struct error *error) {
-    struct decoding made = { 0 };
-    size_t values = (size_t)count * width * height * 3; /* a VAE halves sides at least once: a multiple of 4 a picture */
+enum err decoding_init(struct decoding *decoding, const struct model *model, struct buffer *latents,
+                       const struct run_kind *kind, uint64_t memory, struct error *error) {
+    struct decoding made = { .latents = latents };
+    uint32_t count = kind->count;
+    size_t values = (size_t)count * kind->width * kind->height * 3; /* a VAE halves sides at least once: a multiple of 4 a picture */
     enum err err = buffer_create(&made.pixels, model->backend, values, error);
     if (err == ERR_OK) {
         err = buffer_create(&made.bad, model->backend, count * sizeof(int32_t), error);
     }
-    if (err == ERR_OK && unit) {
+    if (err == ERR_OK && kind->unit) {
         err = buffer_create(&made.unit, model->backend, values * sizeof(float), error);
+    }
+    if (err == ERR_OK && tiled_applies(kind->width, kind->height, kind->vae_tiling)) {
+        err = tiled_create(&made.tiled, model, kind->width, kind->height, kind->vae_tiling, error);
     }
     if (err != ERR_OK) {
         decoding_release(&made);
         return err;
     }
-    made.chunk = chunk_for(&made, model, latents, count, width, height, memory);
+    made.chunk = chunk_for(&made, model, kind, memory);
     made.programs = memory_get_array((count + made.chunk - 1) / made.chunk, sizeof *made.programs);
     for (uint32_t first = 0; first < count; first += made.chunk) {
         uint32_t size = count - first < made.chunk ? count - first : made.chunk;
-        made.programs[made.program_count++] = record_decoding(&made, model, latents, first, size, width, height);
+        made.programs[made.program_count++] = record_decoding(&made, model, first, size, kind->width, kind->height);
     }
     *decoding = made;
     return ERR_OK;
+}
+
+void decoding_run(struct decoding *decoding, uint32_t program) {
+    if (decoding->tiled != NULL) {
+        tiled_decode(decoding->tiled, decoding->latents, program);
+    }
+    program_run(decoding->programs[program]);
 }
 
 void decoding_release(struct decoding *decoding) {
@@ -72,6 +88,7 @@ void decoding_release(struct decoding *decoding) {
         program_destroy(decoding->programs[i]);
     }
     free(decoding->programs);
+    tiled_destroy(decoding->tiled);
     buffer_destroy(decoding->pixels);
     buffer_destroy(decoding->bad);
     buffer_destroy(decoding->unit);
@@ -80,11 +97,12 @@ void decoding_release(struct decoding *decoding) {
 
 uint64_t decoding_bytes(const struct decoding *decoding) {
     return buffer_size(decoding->pixels) + buffer_size(decoding->bad) +
-           (decoding->unit == NULL ? 0 : buffer_size(decoding->unit));
+           (decoding->unit == NULL ? 0 : buffer_size(decoding->unit)) +
+           (decoding->tiled == NULL ? 0 : tiled_bytes(decoding->tiled));
 }
 
 uint64_t decoding_scratch(const struct decoding *decoding) {
-    uint64_t most = 0;
+    uint64_t most = decoding->tiled == NULL ? 0 : tiled_scratch(decoding->tiled);
     for (uint32_t i = 0; i < decoding->program_count; i++) {
         uint64_t needed = program_memory(decoding->programs[i]);
         most = needed > most ? needed : most;
@@ -96,13 +114,16 @@ void decoding_attach(struct decoding *decoding, struct buffer *scratch) {
     for (uint32_t i = 0; i < decoding->program_count; i++) {
         program_attach(decoding->programs[i], scratch);
     }
+    if (decoding->tiled != NULL) {
+        tiled_attach(decoding->tiled, scratch);
+    }
 }
 
 /* ---- runs ------------------------------------------------------------------------------------------------------- */
 
 bool run_kind_equal(const struct run_kind *a, const struct run_kind *b) {
     return a->width == b->width && a->height == b->height && a->count == b->count && a->guided == b->guided &&
-           a->fresh == b->fresh && a->unit == b->unit;
+           a->fresh == b->fresh && a->unit == b->unit && a->vae_tiling == b->vae_tiling;
 }
 
 enum err run_create(struct run **run, const struct model *model, const struct cross_memory *memory,
@@ -114,8 +135,7 @@ enum err run_create(struct run **run, const struct model *model, const struct cr
     made->kind = *kind;
     enum err err = denoiser_init(&made->denoiser, &model->unet, model->backend, memory, &shape, error);
     if (err == ERR_OK) {
-        err = decoding_init(&made->decoding, model, made->denoiser.latents, kind->count, kind->width, kind->height,
-                            kind->unit, program_memory(made->denoiser.step), error);
+        err = decoding_init(&made->decoding, model, made->denoiser.latents, kind, program_memory(made->denoiser.step), error);
     }
     if (err != ERR_OK) {
         run_destroy(made);

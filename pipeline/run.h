@@ -11,16 +11,20 @@
 #include "pipeline/conditions.h"
 #include "pipeline/denoise/denoise.h"
 #include "pipeline/model.h"
+#include "pipeline/tiled.h"
 
 struct run_kind {
     uint32_t width, height, count; /* pixels; pictures */
     bool guided;
     bool fresh; /* for ancestral samplers, too */
     bool unit;  /* keeps the picture as floats, for traces */
+    uint32_t vae_tiling; /* pixels a side of a tile, 0: decoded in one piece */
 };
 
-/* Latents to pixels, `chunk` pictures a program. */
+/* Latents to pixels, `chunk` pictures a program; where tiled, one, and from the canvas. */
 struct decoding {
+    struct buffer *latents; /* borrowed */
+    struct tiled *tiled;    /* or NULL */
     struct program **programs; /* [programs_count], owned */
     uint32_t program_count, chunk;
     struct buffer *pixels; /* [count,H,W,3] u8 */
@@ -43,10 +47,10 @@ uint64_t run_bytes(const struct run *run);   /* of its buffers */
 uint64_t run_scratch(const struct run *run); /* that its programs need, one at a time */
 void run_attach(struct run *run, struct buffer *scratch);
 
-/* Decodes `latents` [count,h,w,C]. As many pictures at once as fit into `memory` bytes, at least one. */
+/* Decodes `latents` [kind->count,h,w,C]. As many pictures at once as fit into `memory` bytes, at least one. */
 MUST_USE enum err decoding_init(struct decoding *decoding, const struct model *model, struct buffer *latents,
-                                uint32_t count, uint32_t width, uint32_t height, bool unit, uint64_t memory,
-                                struct error *error);
+                                const struct run_kind *kind, uint64_t memory, struct error *error);
+void decoding_run(struct decoding *decoding, uint32_t program);
 void decoding_release(struct decoding *decoding);
 uint64_t decoding_bytes(const struct decoding *decoding);
 uint64_t decoding_scratch(const struct decoding *decoding);

@@ -25,6 +25,8 @@ static const struct field_info fields[FIELD_COUNT] = {
         "textual inversions and their words: \"style.safetensors:word\"; without a word it is the file's name", true},
     [FIELD_SIZE] = {FIELD_SIZE, "size", TYPE_SIZE, "512x512", NULL, NULL, NULL, NULL,
         "width x height in pixels; where it is not given, the model's own"},
+    [FIELD_VAE_TILING] = {FIELD_VAE_TILING, "vae_tiling", TYPE_U32, "0", "0", "0", "16384", NULL,
+        "decode in overlapping tiles of so many pixels a side, in less memory; 0: in one piece", true},
     [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
         "the arithmetic; part of a job's key, because it changes the bytes"},
     [FIELD_RNG] = {FIELD_RNG, "rng", TYPE_NAME, "cpu", "cpu", NULL, NULL, rng_names,

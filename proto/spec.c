@@ -206,6 +206,7 @@ enum err spec_set(struct spec *spec, enum field field, const char *text, struct 
     case FIELD_NUMERICS:
     case FIELD_RNG:
     case FIELD_SYNTAX: return name_set(spec, field, text, error);
+    case FIELD_VAE_TILING: return u32_parse(&spec->vae_tiling, text, info, error);
     case FIELD_CLIP_SKIP: return u32_parse(&spec->clip_skip, text, info, error);
     case FIELD_STEPS: return u32_parse(&spec->steps, text, info, error);
     case FIELD_CFG: return decimal_field(&spec->cfg, text, info, error);
@@ -260,6 +261,7 @@ void spec_get(struct bytes *text, const struct spec *spec, enum field field)
     case FIELD_NUMERICS: bytes_add_text(text, numerics_name(spec->numerics)); return;
     case FIELD_RNG: bytes_add_text(text, rng_name(spec->rng)); return;
     case FIELD_SYNTAX: bytes_add_text(text, syntax_name(spec->syntax)); return;
+    case FIELD_VAE_TILING: u64_add(text, spec->vae_tiling); return;
     case FIELD_CLIP_SKIP: u64_add(text, spec->clip_skip); return;
     case FIELD_SAMPLER: bytes_add_text(text, sampler_name(spec->sampler)); return;
     case FIELD_SCHEDULE: bytes_add_text(text, schedule_name(spec->schedule)); return;
@@ -330,6 +332,7 @@ static bool field_neutral(const struct spec *spec, enum field field)
     case FIELD_LORA: return !spec->lora;
     case FIELD_EMBEDDING: return !spec->embedding;
     case FIELD_NEGATIVE: return spec->negative[0] == '\0';
+    case FIELD_VAE_TILING: return spec->vae_tiling == 0;
     case FIELD_CLIP_SKIP: return spec->clip_skip == 1;
     case FIELD_RNG: return spec->rng == RNG_CPU;
     case FIELD_SYNTAX: return spec->syntax == SYNTAX_PLAIN;
@@ -342,7 +345,7 @@ static bool field_neutral(const struct spec *spec, enum field field)
 static const enum field canonical_order[] = {
     FIELD_CFG, FIELD_CLIP_SKIP, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK, FIELD_MODEL, FIELD_NEGATIVE,
     FIELD_NUMERICS, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE,
-    FIELD_STEPS, FIELD_SYNTAX, FIELD_VAE};
+    FIELD_STEPS, FIELD_SYNTAX, FIELD_VAE, FIELD_VAE_TILING};
 _Static_assert(sizeof canonical_order / sizeof *canonical_order == FIELD_COUNT + 1, "every field, and render");
 
 void spec_canonical(struct bytes *out, const struct spec *spec)
@@ -506,7 +509,7 @@ bool spec_batches_with(const struct spec *a, const struct spec *b)
     struct decimal one = {1, 0};
     return digest_equal(&a->model, &b->model) && digest_equal(&a->vae, &b->vae) && texts_equal(a->lora, b->lora) &&
            texts_equal(a->embedding, b->embedding) && digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
-           digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
+           digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->vae_tiling == b->vae_tiling && a->steps == b->steps &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
            a->numerics == b->numerics && a->rng == b->rng &&
            (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);

@@ -34,6 +34,7 @@ struct spec {
     char *negative; /* owned, UTF-8, never NULL */
     uint64_t seed;
     uint32_t width, height;
+    uint32_t vae_tiling; /* pixels, 0: none */
     uint32_t steps;
     uint32_t clip_skip; /* A1111's: 1 is the last layer */
     struct decimal cfg;

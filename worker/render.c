@@ -20,6 +20,7 @@ static struct render_job job_of(const struct spec *spec) {
         .sampler = sampler_name(spec->sampler),
         .schedule = schedule_name(spec->schedule),
         .clip_skip = spec->clip_skip,
+        .vae_tiling = spec->vae_tiling,
     };
 }
 
@@ -87,7 +88,7 @@ enum err spec_memory_check(struct memory_need *need, struct device *device, cons
                            const struct file_places *places, uint64_t budget_bytes, struct error *error) {
     struct wanted_model wanted;
     struct render_size size = { .width = spec->width, .height = spec->height, .batch = 1,
-                                .guided = decimal_value(spec->cfg) > 1.0 };
+                                .guided = decimal_value(spec->cfg) > 1.0, .vae_tiling = spec->vae_tiling };
     enum err err = wanted_find(&wanted, spec, places, error);
     return err ? err : model_memory_check(need, device, &wanted.files, &size, budget_bytes, error);
 }

@@ -30,7 +30,7 @@ struct arrival {
     struct arrival *next;
 };
 
-struct size_limit { uint32_t width, height, batch; };
+struct size_limit { uint32_t width, height, vae_tiling, batch; };
 
 struct workshop {
     struct workshop_options options;
@@ -255,24 +255,25 @@ uint32_t workshop_batch(uint32_t width, uint32_t height) {
 }
 
 /* Where memory has lowered the batch of this size; NULL: it has not. */
-static struct size_limit *find_limit(struct workshop *workshop, uint32_t width, uint32_t height) {
+static struct size_limit *find_limit(struct workshop *workshop, const struct spec *spec) {
     for (int i = 0; i < SIZES_REMEMBERED; i++)
-        if (workshop->limits[i].width == width && workshop->limits[i].height == height)
+        if (workshop->limits[i].width == spec->width && workshop->limits[i].height == spec->height &&
+            workshop->limits[i].vae_tiling == spec->vae_tiling)
             return &workshop->limits[i];
     return NULL;
 }
 
 static uint32_t batch_limit(struct workshop *workshop, const struct spec *spec) {
     uint32_t batch = workshop->options.batch ? workshop->options.batch : workshop_batch(spec->width, spec->height);
-    const struct size_limit *limit = find_limit(workshop, spec->width, spec->height);
+    const struct size_limit *limit = find_limit(workshop, spec);
     return limit && limit->batch < batch ? limit->batch : batch;
 }
 
 static void lower_limit(struct workshop *workshop, const struct spec *spec, uint32_t batch, const char *why) {
-    struct size_limit *limit = find_limit(workshop, spec->width, spec->height);
+    struct size_limit *limit = find_limit(workshop, spec);
     if (!limit)
         limit = &workshop->limits[workshop->limit_next++ % SIZES_REMEMBERED];
-    *limit = (struct size_limit){ spec->width, spec->height, batch };
+    *limit = (struct size_limit){ spec->width, spec->height, spec->vae_tiling, batch };
     char *text = text_format("%" PRIu32, batch);
     log_event(LOG_WARN, "batch-halved", "batch", text, "why", why, NULL);
     free(text);

@@ -102,7 +102,7 @@ int main(int count, char **arguments) {
     enum err err = device_open(&device, count > 6 ? arguments[6] : "cpu",
                                count > 7 ? (uint32_t)strtoul(arguments[7], NULL, 10) : 0, &error);
     const struct model_files files = { .model = arguments[1] };
-    const struct render_size size = { jobs[0].width, jobs[0].height, batch, jobs[0].cfg > 1.0 };
+    const struct render_size size = { jobs[0].width, jobs[0].height, batch, jobs[0].cfg > 1.0, 0 };
     struct memory_need need;
     if (err == ERR_OK) {
         err = model_memory(&need, device, &files, &size, &error);

@@ -62,6 +62,7 @@ struct render_job golden_job(const json_t *item) {
         .sampler = text_at(item, "sampler"),
         .schedule = text_at(item, "schedule"),
         .clip_skip = (uint32_t)number_at(item, "clip_skip"),
+        .vae_tiling = (uint32_t)json_integer_value(json_object_get(item, "vae_tiling")), /* absent: 0 */
     };
 }
 

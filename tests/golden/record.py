@@ -1,6 +1,6 @@
-"""Record the pipeline's goldens with the diffusers library: tests/golden/{tiny-a,tiny-b,demo}.{json,safetensors}.
+"""Record the pipeline's goldens with the diffusers library: tests/golden/{tiny-a,tiny-b,tiled-a,demo}.{json,safetensors}.
 
-    V/bin/python tests/golden/record.py        (V: a virtual environment with tests/golden/requirements.txt)
+    V/bin/python tests/golden/record.py [NAME ...]        (V: a virtual environment with tests/golden/requirements.txt)
 
 Replayed by tests/golden/test_golden.c. Schedules leading, trailing and linspace run diffusers' own pipeline with the
 scheduler class of the sampler; A1111's schedules, for which diffusers has no class, run the loops of k-diffusion and of
@@ -9,6 +9,7 @@ picture. The demo model is also run in fp64: the test allows 20 times torch's ow
 """
 import json
 import math
+import sys
 from pathlib import Path
 
 import diffusers
@@ -25,9 +26,9 @@ SPACINGS = ("leading", "trailing", "linspace")
 FROG = "a van gogh painting of a frog"
 
 
-def case(sampler, schedule, width, height, steps, cfg, prompt=FROG, negative="", seed=0, clip_skip=1, full=False):
+def case(sampler, schedule, width, height, steps, cfg, prompt=FROG, negative="", seed=0, clip_skip=1, full=False, **more):
     return dict(sampler=sampler, schedule=schedule, width=width, height=height, steps=steps, cfg=cfg, prompt=prompt,
-                negative=negative, seed=seed, clip_skip=clip_skip, full=full)
+                negative=negative, seed=seed, clip_skip=clip_skip, full=full, **more)
 
 
 # full: conditioning, noise and the picture as floats are kept, too
@@ -64,6 +65,11 @@ TINY_B = [  # 8 pixels a latent, four levels: 56x40 is 7x5 latents, which no lev
     case("DDIM", "linspace", 56, 40, 5, 5.0, seed=6),
     case("DPM++ 2M", "karras", 56, 40, 6, 5.0, seed=7),
     case("DPM++ 2M", "linspace", 64, 48, 7, 5.0, seed=8),
+]
+TILED_A = [  # 4 pixels a latent: tiles of 8 latents at every 6th; of 12 at every 9th, which are enough for the height
+    case("Euler", "leading", 72, 104, 2, 5.0, full=True, vae_tiling=32),
+    case("Euler", "leading", 104, 40, 2, 5.0, seed=1, full=True, vae_tiling=48),
+    case("Euler", "leading", 40, 24, 2, 5.0, seed=2, full=True, vae_tiling=48),
 ]
 DEMO = [
     case("Euler", "uniform", 64, 64, 8, 4.5, full=True),
@@ -250,6 +256,9 @@ class Run:
     def run(self):
         (self.diffusers if self.job["schedule"] in SPACINGS else self.a1111)()
         latents = self.tensors[f"latents.{self.steps:03}"]
+        vae, tile = self.pipe.vae, self.job.get("vae_tiling", 0)
+        vae.use_tiling = tile != 0
+        vae.tile_sample_min_size, vae.tile_latent_min_size = tile, tile // self.pipe.vae_scale_factor
         picture = self.pipe.vae.decode(latents / self.pipe.vae.config.scaling_factor).sample[0]
         self.tensors["image"] = (picture / 2 + 0.5).clamp(0, 1)
         self.tensors["pixels"] = (self.tensors["image"].permute(1, 2, 0) * 255).round().to(torch.uint8)
@@ -300,6 +309,8 @@ def record(name, folder, cases, double):
 
 if __name__ == "__main__":
     np.seterr(all="raise", under="ignore")
-    record("tiny-a", HERE / "models" / "tiny-a", TINY_A, False)
-    record("tiny-b", HERE / "models" / "tiny-b", TINY_B, False)
-    record("demo", HERE.parent.parent / "models" / "demo", DEMO, True)
+    models = {"tiny-a": (HERE / "models" / "tiny-a", TINY_A, False), "tiny-b": (HERE / "models" / "tiny-b", TINY_B, False),
+              "tiled-a": (HERE / "models" / "tiny-a", TILED_A, False),
+              "demo": (HERE.parent.parent / "models" / "demo", DEMO, True)}
+    for name in sys.argv[1:] or models:
+        record(name, *models[name])

@@ -107,6 +107,8 @@ int main(void) {
         { "reference", "tiny-a", "tests/golden/models/tiny-a", 1 },
         { "reference", "tiny-b", "tests/golden/models/tiny-b", 1 },
         { "reference", "demo", "models/demo", 5 },
+        { "cpu", "tiled-a", "tests/golden/models/tiny-a", 1 },
+        { "reference", "tiled-a", "tests/golden/models/tiny-a", 1 },
     };
     const struct CMUnitTest tests[] = {
         { "cpu: tiny-a", test_subject, NULL, NULL, &subjects[0] },
@@ -115,6 +117,8 @@ int main(void) {
         { "reference: tiny-a", test_subject, NULL, NULL, &subjects[3] },
         { "reference: tiny-b", test_subject, NULL, NULL, &subjects[4] },
         { "reference: demo", test_subject, NULL, NULL, &subjects[5] },
+        { "cpu: tiled-a", test_subject, NULL, NULL, &subjects[6] },
+        { "reference: tiled-a", test_subject, NULL, NULL, &subjects[7] },
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

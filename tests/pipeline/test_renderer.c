@@ -90,14 +90,17 @@ static void test_bad_jobs(void **state) {
     job.clip_skip = 4;
     refuse(&job, 1, ERR_INVALID, "clip_skip: want 1..3 for this model, job has 4");
     job = job_of(0);
+    job.vae_tiling = 24;
+    refuse(&job, 1, ERR_INVALID, "vae_tiling: want 0 or a multiple of 16 for this model, job has 24");
+    job = job_of(0);
     job.cfg = INFINITY;
     refuse(&job, 1, ERR_INVALID, "cfg: want a finite number, job has inf");
     struct render_job two[2] = { job_of(0), job_of(1) };
     two[1].steps = 4;
-    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction and guided or not, jobs 1 and 2 differ");
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling and guided or not, jobs 1 and 2 differ");
     two[1] = job_of(1);
     two[1].cfg = 1.0;
-    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction and guided or not, jobs 1 and 2 differ");
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling and guided or not, jobs 1 and 2 differ");
     refuse(two, 0, ERR_INVALID, "batch: want a job, got 0 jobs");
 }
 
@@ -105,8 +108,8 @@ static void test_budget(void **state) {
     (void)state;
     uint64_t one, many;
     struct error error = { 0 };
-    ok(render_memory(&one, model, &(struct render_size){ 40, 24, 1, true }, &error), &error);
-    ok(render_memory(&many, model, &(struct render_size){ 40, 24, 8, true }, &error), &error);
+    ok(render_memory(&one, model, &(struct render_size){ 40, 24, 1, true, 0 }, &error), &error);
+    ok(render_memory(&many, model, &(struct render_size){ 40, 24, 8, true, 0 }, &error), &error);
     assert_true(many > one);
     struct renderer *renderer = renderer_of(one);
     struct render_job jobs[8];
@@ -132,7 +135,7 @@ static void test_prediction(void **state) {
     (void)state;
     char *folder = tiny();
     const struct model_files files = { .model = folder };
-    const struct render_size size = { 40, 24, 3, true };
+    const struct render_size size = { .width = 40, .height = 24, .batch = 3, .guided = true };
     struct memory_need need;
     uint64_t run;
     struct error error = { 0 };
