@@ -46,7 +46,7 @@ static void add_number(struct bytes *out, const char *key, uint64_t value) {
 static void add_schedule(struct bytes *out, const char *schedule) {
     static const struct {
         const char *id, *label;
-    } special[] = { { "sgm_uniform", "SGM Uniform" }, { "kl_optimal", "KL Optimal" }, { "ddim", "DDIM" } };
+    } special[] = { { "sgm_uniform", "SGM Uniform" }, { "kl_optimal", "KL Optimal" }, { "ddim", "DDIM" }, { "lcm", "LCM" } };
     struct bytes label = BYTES_INIT;
     bool begins = true;
     for (size_t i = 0; i < sizeof special / sizeof *special; i++)
@@ -88,9 +88,13 @@ void picture_parameters(struct bytes *out, const struct picture_job *job) {
     add_number(out, "Seed", job->seed);
     bytes_add_format(out, ", Size: %" PRIu32 "x%" PRIu32, job->width, job->height);
     add_model(out, job->model_name_or_digest);
+    if (job->strength)
+        add_pair(out, "Denoising strength", job->strength);
     if (job->clip_skip > 1)
         add_number(out, "Clip skip", job->clip_skip);
     add_pair(out, "RNG", "CPU");
+    if (job->cfg_rescale)
+        add_pair(out, "CFG Rescale phi", job->cfg_rescale);
 }
 
 enum err png_encode_job(struct bytes *out, const struct picture *picture, const struct picture_job *job,

@@ -24,8 +24,12 @@ static const struct {
 } CLASSES[] = {
     { "StableDiffusionPipeline", &SD, NULL },
     { "StableDiffusionImg2ImgPipeline", &SD, NULL },
+    { "StableDiffusionInpaintPipeline", &SD, NULL },
+    { "LatentConsistencyModelPipeline", &SD, NULL },
+    { "LatentConsistencyModelImg2ImgPipeline", &SD, NULL },
     { "StableDiffusionXLPipeline", &SDXL, &SDXL_REFINER },
     { "StableDiffusionXLImg2ImgPipeline", &SDXL, &SDXL_REFINER },
+    { "StableDiffusionXLInpaintPipeline", &SDXL, &SDXL_REFINER },
 };
 enum { CLASS_COUNT = sizeof CLASSES / sizeof *CLASSES };
 
@@ -53,7 +57,7 @@ enum err family_find(struct family_index *out, const json_t *model_index, const 
             return ERR_OK;
         }
     }
-    char known[256] = "";
+    char known[400] = "";
     for (size_t i = 0; i < CLASS_COUNT; i++) {
         size_t size = strlen(known);
         snprintf(known + size, sizeof known - size, "%s%s", i == 0 ? "" : ", ", CLASSES[i].class_name);

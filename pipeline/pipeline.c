@@ -166,9 +166,9 @@ static enum err check_together(const struct model *model, struct error *error) {
                          " has %u", family->text_count == 1 ? "'s" : "s' common", condition_width(model),
                          unet->condition_width);
     }
-    if (unet->in_channels != vae->latent_channels) {
-        return error_set(error, ERR_INVALID, "unet: in_channels: want the VAE's latent_channels %u, config.json has %u",
-                         vae->latent_channels, unet->in_channels);
+    if (unet->out_channels != vae->latent_channels) {
+        return error_set(error, ERR_INVALID, "unet: out_channels: want the VAE's latent_channels %u, config.json has %u",
+                         vae->latent_channels, unet->out_channels);
     }
     return check_added(model, error);
 }

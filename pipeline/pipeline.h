@@ -84,6 +84,9 @@ struct render_job {
     const char *prediction; /* *  "epsilon", "v", "sample", whatever the model's config says; NULL: what that says */
     uint32_t clip_skip;     /* A1111's: 1 is the layer the model was trained with: the last, or with SDXL the one before */
     uint32_t vae_tiling;    /* * pixels a side of the tiles that the VAE decodes, 0: the picture in one piece */
+    const uint8_t *init;    /* [height,width,3]: the picture to start from, or NULL: nothing but noise. All or none: * */
+    const uint8_t *mask;    /* [height,width,3]: white where init is drawn anew. Models for inpainting want it, others none */
+    double strength;        /* * 0..1: how much of the way from noise is walked from init. 0 would be none and stands for 1 */
 };
 
 enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };

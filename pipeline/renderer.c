@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "pipeline/conditions.h"
 #include "pipeline/run.h"
+#include "pipeline/start.h"
 #include "pipeline/watch.h"
 
 enum {
@@ -48,8 +49,9 @@ static enum err check_size(const struct model *model, uint32_t width, uint32_t h
     return ERR_OK;
 }
 
-static bool is_guided(const struct render_job *job) {
-    return job->cfg > 1.0;
+/* Two evaluations a step. A distilled U-Net that is told its guidance makes one of it. */
+static bool is_guided(const struct model *model, const struct render_job *job) {
+    return job->cfg > 1.0 && model->unet.config.told_width == 0;
 }
 
 static bool same_word(const char *a, const char *b) {
@@ -61,11 +63,12 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
     for (size_t i = 0; err == ERR_OK && i < count; i++) {
         const struct render_job *job = &jobs[i];
         if (job->width != jobs[0].width || job->height != jobs[0].height || job->steps != jobs[0].steps ||
-            is_guided(job) != is_guided(&jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
+            is_guided(model, job) != is_guided(model, &jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
             strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction) ||
-            job->vae_tiling != jobs[0].vae_tiling) {
-            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling and"
-                            " guided or not, jobs 1 and %zu differ", i + 1);
+            job->vae_tiling != jobs[0].vae_tiling || (job->init == NULL) != (jobs[0].init == NULL) ||
+            job->strength != jobs[0].strength) {
+            err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength,"
+                            " guided or not, and from a picture or not, jobs 1 and %zu differ", i + 1);
         } else if (job->vae_tiling % tiled_unit(model) != 0) {
             err = error_set(error, ERR_INVALID, "vae_tiling: want 0 or a multiple of %u for this model, job has %u",
                             tiled_unit(model), job->vae_tiling);
@@ -76,6 +79,8 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
             err = error_set(error, ERR_INVALID, "cfg: want a finite number, job has %g", job->cfg);
         } else if (!(job->cfg_rescale >= 0.0 && job->cfg_rescale <= 1.0)) {
             err = error_set(error, ERR_INVALID, "cfg_rescale: want 0..1, job has %g", job->cfg_rescale);
+        } else {
+            err = start_check(model, job, error);
         }
     }
     return err;
@@ -200,8 +205,9 @@ static enum err find_run(struct run **run, struct renderer *renderer, const stru
 }
 
 enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error) {
-    struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch, .guided = size->guided,
-                             .fresh = true, .vae_tiling = size->vae_tiling };
+    struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch,
+                             .guided = size->guided && model->unet.config.told_width == 0, .fresh = true,
+                             .vae_tiling = size->vae_tiling };
     struct conditions conditions;
     struct run *run = NULL;
     enum err err = check_size(model, size->width, size->height, size->batch, error);
@@ -209,10 +215,19 @@ enum err render_memory(uint64_t *bytes, struct model *model, const struct render
         (err = conditions_init(&conditions, model, slots_for(model, size->batch), error)) != ERR_OK) {
         return err;
     }
+    struct encoding encoding = { 0 };
     err = run_create(&run, model, &conditions.memory, &kind, error);
-    if (err == ERR_OK) {
-        *bytes = conditions_bytes(&conditions) + run_bytes(run) + run_scratch(run);
+    if (err == ERR_OK && start_inpaints(model)) { /* whose every picture is encoded first */
+        err = encoding_init(&encoding, model, size->width, size->height, error);
     }
+    if (err == ERR_OK) {
+        uint64_t drawing = run_bytes(run) + run_scratch(run), encoding_too = 0;
+        if (encoding.program != NULL) {
+            encoding_too = encoding_bytes(&encoding) + program_memory(encoding.program);
+        }
+        *bytes = conditions_bytes(&conditions) + (drawing > encoding_too ? drawing : encoding_too);
+    }
+    encoding_release(&encoding);
     run_destroy(run);
     conditions_release(&conditions);
     return err;
@@ -254,6 +269,49 @@ void render_output_release(struct render_output *output) {
     *output = (struct render_output){ 0 };
 }
 
+/* ---- encoding ------------------------------------------------------------------------------------------------------ */
+
+static enum err encoding_ready(struct encoding *encoding, struct renderer *renderer, uint32_t width, uint32_t height,
+                               struct error *error) {
+    enum err err = encoding_init(encoding, renderer->model, width, height, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = make_room(renderer, encoding_bytes(encoding), program_memory(encoding->program), "an encode", error);
+    if (err != ERR_OK) {
+        encoding_release(encoding);
+        return err;
+    }
+    program_attach(encoding->program, renderer->scratch);
+    return ERR_OK;
+}
+
+/* picture [H,W,3] in -1..1 -> moments [h,w,2C] */
+static void encode(float *moments, struct encoding *encoding, const float *picture) {
+    buffer_upload(encoding->picture, 0, picture, buffer_size(encoding->picture));
+    program_run(encoding->program);
+    buffer_download(encoding->moments, 0, moments, buffer_size(encoding->moments));
+}
+
+enum err renderer_encode(struct renderer *renderer, float *moments, const uint8_t *rgb, uint32_t width, uint32_t height,
+                         struct error *error) {
+    struct render_job job = { .width = width, .height = height, .init = rgb };
+    struct encoding encoding;
+    enum err err = check_size(renderer->model, width, height, 1, error);
+    if (err == ERR_OK) {
+        err = encoding_ready(&encoding, renderer, width, height, error);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    float *picture = memory_get_array((size_t)width * height * 3, sizeof *picture);
+    start_picture(picture, &job);
+    encode(moments, &encoding, picture);
+    free(picture);
+    encoding_release(&encoding);
+    return ERR_OK;
+}
+
 /* ---- from jobs to pictures -------------------------------------------------------------------------------------- */
 
 /* One batch on its way. */
@@ -264,6 +322,7 @@ struct batch {
     struct run *run;
     struct denoise_job *work; /* [count], owned */
     float *added;             /* [2*count,A]: where the jobs' added conditioning lies; owned */
+    float *starts;            /* what the jobs' pictures and masks were made into, owned */
     struct trace *trace;      /* or NULL */
 };
 
@@ -309,6 +368,62 @@ static enum err read_prompts(struct renderer *renderer, struct batch *batch, str
             }
         }
     }
+    return ERR_OK;
+}
+
+/* Is this job's picture started from, or only drawn around? */
+static bool starts_from_picture(const struct model *model, const struct render_job *job) {
+    bool whole_way = job->strength == 0.0 || job->strength == 1.0;
+    return job->init != NULL && !(start_inpaints(model) && whole_way);
+}
+
+/* One job's picture and mask, through the VAE; `out` has room for moments of both and a mask. A job with the pictures of the one
+ * before shares what was made of them. */
+static void read_start(float *out, struct encoding *encoding, float *picture, const struct model *model, struct batch *batch,
+                       size_t place) {
+    const struct render_job *job = &batch->jobs[place], *before = place == 0 ? NULL : job - 1;
+    struct denoise_job *work = &batch->work[place];
+    size_t moments = buffer_size(encoding->moments) / sizeof(float);
+    if (before != NULL && job->init == before->init && job->mask == before->mask) {
+        work->init = work[-1].init;
+        work->masked = work[-1].masked;
+        work->mask = work[-1].mask;
+        return;
+    }
+    if (starts_from_picture(model, job)) {
+        start_picture(picture, job);
+        encode(out, encoding, picture);
+        work->init = out;
+    }
+    if (start_inpaints(model)) {
+        start_masked(picture, job);
+        encode(out + moments, encoding, picture);
+        work->masked = out + moments;
+        start_mask(out + 2 * moments, job, model->shape.pixels_per_latent);
+        work->mask = out + 2 * moments;
+    }
+}
+
+/* Before the batch's run is looked for: encoding may want its room. */
+static enum err read_starts(struct renderer *renderer, struct batch *batch, struct error *error) {
+    const struct render_job *job = &batch->jobs[0];
+    struct encoding encoding;
+    if (job->init == NULL) {
+        return ERR_OK;
+    }
+    enum err err = encoding_ready(&encoding, renderer, job->width, job->height, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    uint32_t factor = renderer->model->shape.pixels_per_latent;
+    size_t each = 2 * (buffer_size(encoding.moments) / sizeof(float)) + (size_t)(job->height / factor) * (job->width / factor);
+    float *picture = memory_get_array((size_t)job->width * job->height * 3, sizeof *picture);
+    batch->starts = memory_get_array(batch->count * each, sizeof *batch->starts);
+    for (size_t i = 0; i < batch->count; i++) {
+        read_start(batch->starts + i * each, &encoding, picture, renderer->model, batch, i);
+    }
+    free(picture);
+    encoding_release(&encoding);
     return ERR_OK;
 }
 
@@ -415,19 +530,21 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
     enum err err = check_jobs(renderer->model, jobs, count, error);
     if (err == ERR_OK) {
         struct plan_request request = { .sampler = jobs[0].sampler, .schedule = jobs[0].schedule,
-                                        .prediction = jobs[0].prediction, .steps = jobs[0].steps };
+                                        .prediction = jobs[0].prediction, .steps = jobs[0].steps,
+                                        .strength = jobs[0].strength };
         err = plan_make(&batch.plan, &renderer->model->process, &request, error);
     }
     if (err != ERR_OK || (err = have_slots(renderer, count, error)) != ERR_OK) {
         goto done;
     }
     struct run_kind kind = { .width = jobs[0].width, .height = jobs[0].height, .count = (uint32_t)count,
-                             .guided = is_guided(&jobs[0]), .fresh = batch.plan.needs_noise, .unit = trace_path != NULL, .vae_tiling = jobs[0].vae_tiling };
-    if ((err = find_run(&batch.run, renderer, &kind, error)) != ERR_OK) {
+                             .guided = is_guided(renderer->model, &jobs[0]), .fresh = batch.plan.needs_noise,
+                             .unit = trace_path != NULL, .vae_tiling = jobs[0].vae_tiling };
+    batch.work = memory_get_array(count, sizeof *batch.work);
+    if ((err = read_starts(renderer, &batch, error)) != ERR_OK || (err = find_run(&batch.run, renderer, &kind, error)) != ERR_OK) {
         goto done;
     }
     batch.run->used_at = ++renderer->batch;
-    batch.work = memory_get_array(count, sizeof *batch.work);
     if ((err = render(renderer, &batch, watch, error)) != ERR_OK) {
         goto done;
     }
@@ -440,6 +557,7 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
 done:
     free(batch.work);
     free(batch.added);
+    free(batch.starts);
     plan_release(&batch.plan);
     trace_release(&trace);
     return err;
@@ -480,46 +598,3 @@ enum err renderer_decode(struct renderer *renderer, const float *latents, uint32
     return err;
 }
 
-/* [h,w,3] u8 -> -1..1 */
-static void upload_picture(struct buffer *buffer, const uint8_t *rgb, size_t values) {
-    float *picture = memory_get_array(values, sizeof *picture);
-    for (size_t i = 0; i < values; i++) {
-        picture[i] = (float)rgb[i] / 255.0f * 2.0f - 1.0f;
-    }
-    buffer_upload(buffer, 0, picture, values * sizeof *picture);
-    free(picture);
-}
-
-enum err renderer_encode(struct renderer *renderer, float *moments, const uint8_t *rgb, uint32_t width, uint32_t height,
-                         struct error *error) {
-    struct model *model = renderer->model;
-    struct buffer *input = NULL, *output = NULL;
-    uint32_t factor = model->shape.pixels_per_latent, channels = 2 * model->shape.latent_channels;
-    size_t values = (size_t)width * height * 3;
-    enum err err = check_size(model, width, height, 1, error);
-    if (err != ERR_OK) {
-        return err;
-    }
-    uint32_t h = height / factor, w = width / factor;
-    size_t size = sizeof(float) * h * w * channels;
-    struct program *p = program_create(model->backend);
-    err = buffer_create(&input, model->backend, values * sizeof(float), error);
-    if (err != ERR_OK || (err = buffer_create(&output, model->backend, size, error)) != ERR_OK) {
-        goto done;
-    }
-    op_copy(p, program_bind(p, output, 0, 1, h, w, channels),
-            vae_record_encoder(p, &model->vae, program_bind(p, input, 0, 1, height, width, 3)));
-    program_finish(p);
-    err = make_room(renderer, values * sizeof(float) + size, program_memory(p), "an encode", error);
-    if (err == ERR_OK) {
-        program_attach(p, renderer->scratch);
-        upload_picture(input, rgb, values);
-        program_run(p);
-        buffer_download(output, 0, moments, size);
-    }
-done:
-    program_destroy(p);
-    buffer_destroy(input);
-    buffer_destroy(output);
-    return err;
-}

@@ -119,6 +119,40 @@ void decoding_attach(struct decoding *decoding, struct buffer *scratch) {
     }
 }
 
+/* ---- encoding ------------------------------------------------------------------------------------------------------ */
+
+enum err encoding_init(struct encoding *encoding, const struct model *model, uint32_t width, uint32_t height,
+                       struct error *error) {
+    uint32_t factor = model->shape.pixels_per_latent, channels = 2 * model->shape.latent_channels;
+    uint32_t h = height / factor, w = width / factor;
+    struct encoding made = { .program = program_create(model->backend) };
+    struct program *p = made.program;
+    enum err err = buffer_create(&made.picture, model->backend, sizeof(float) * width * height * 3, error);
+    if (err == ERR_OK) {
+        err = buffer_create(&made.moments, model->backend, sizeof(float) * h * w * channels, error);
+    }
+    if (err != ERR_OK) {
+        encoding_release(&made);
+        return err;
+    }
+    op_copy(p, program_bind(p, made.moments, 0, 1, h, w, channels),
+            vae_record_encoder(p, &model->vae, program_bind(p, made.picture, 0, 1, height, width, 3)));
+    program_finish(p);
+    *encoding = made;
+    return ERR_OK;
+}
+
+void encoding_release(struct encoding *encoding) {
+    program_destroy(encoding->program);
+    buffer_destroy(encoding->picture);
+    buffer_destroy(encoding->moments);
+    *encoding = (struct encoding){ 0 };
+}
+
+uint64_t encoding_bytes(const struct encoding *encoding) {
+    return buffer_size(encoding->picture) + buffer_size(encoding->moments);
+}
+
 /* ---- runs ------------------------------------------------------------------------------------------------------- */
 
 bool run_kind_equal(const struct run_kind *a, const struct run_kind *b) {
@@ -130,7 +164,8 @@ enum err run_create(struct run **run, const struct model *model, const struct cr
                     const struct run_kind *kind, struct error *error) {
     uint32_t factor = model->shape.pixels_per_latent;
     struct denoiser_shape shape = { .count = kind->count, .height = kind->height / factor, .width = kind->width / factor,
-                                    .guided = kind->guided, .fresh = kind->fresh };
+                                    .guided = kind->guided, .fresh = kind->fresh,
+                                    .latent_scale = model->vae.config.scaling_factor };
     struct run *made = memory_get(sizeof *made);
     made->kind = *kind;
     enum err err = denoiser_init(&made->denoiser, &model->unet, model->backend, memory, &shape, error);

@@ -32,6 +32,13 @@ struct decoding {
     struct buffer *unit;   /* [count,H,W,3] f32, or NULL */
 };
 
+/* The VAE's encoder, for pictures of one size. */
+struct encoding {
+    struct buffer *picture; /* [H,W,3] in -1..1 */
+    struct buffer *moments; /* [h,w,2C] */
+    struct program *program;
+};
+
 struct run {
     struct run_kind kind;
     struct denoiser denoiser;
@@ -55,5 +62,10 @@ void decoding_release(struct decoding *decoding);
 uint64_t decoding_bytes(const struct decoding *decoding);
 uint64_t decoding_scratch(const struct decoding *decoding);
 void decoding_attach(struct decoding *decoding, struct buffer *scratch);
+
+MUST_USE enum err encoding_init(struct encoding *encoding, const struct model *model, uint32_t width, uint32_t height,
+                                struct error *error);
+void encoding_release(struct encoding *encoding);
+uint64_t encoding_bytes(const struct encoding *encoding);
 
 #endif

@@ -8,10 +8,12 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const sampler_names[] = {"Euler", "Euler a", "DDIM", "DPM++ 2M", NULL};
-static const char *const schedule_names[] = {"automatic", "uniform", "karras", "ddim", "leading", "trailing", "linspace", NULL};
+static const char *const sampler_names[] = {"Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM", NULL};
+static const char *const schedule_names[] = {"automatic", "uniform", "karras", "ddim", "leading", "trailing", "linspace",
+                                             "lcm", NULL};
 static const char *const rng_names[] = {"cpu", NULL};
 static const char *const syntax_names[] = {"plain", NULL};
+static const char *const predicts_names[] = {"model", "epsilon", "v", "sample", NULL};
 static const char *const numerics_names[] = {"fp32", NULL};
 
 static const struct field_info fields[FIELD_COUNT] = {
@@ -35,6 +37,8 @@ static const struct field_info fields[FIELD_COUNT] = {
         "how a prompt is read: plain takes every character as it stands"},
     [FIELD_CLIP_SKIP] = {FIELD_CLIP_SKIP, "clip_skip", TYPE_U32, "1", "1", "1", "12", NULL,
         "which of the text encoder's layers to listen to, counted from the last (1)"},
+    [FIELD_PREDICTION] = {FIELD_PREDICTION, "prediction", TYPE_NAME, "model", "model", NULL, NULL, predicts_names,
+        "what the model says of a noisy picture, where its own configuration is wrong: epsilon, v or sample", true},
     [FIELD_SAMPLER] = {FIELD_SAMPLER, "sampler", TYPE_NAME, "Euler", NULL, NULL, NULL, sampler_names,
         "how a step is taken; \"DPM++ 2M Karras\" gives sampler and schedule"},
     [FIELD_SCHEDULE] = {FIELD_SCHEDULE, "schedule", TYPE_NAME, "automatic", NULL, NULL, NULL, schedule_names,
@@ -43,10 +47,14 @@ static const struct field_info fields[FIELD_COUNT] = {
         "how many steps from noise to picture"},
     [FIELD_CFG] = {FIELD_CFG, "cfg", TYPE_DECIMAL, "7", NULL, "0", "100", NULL,
         "how strongly the prompt is followed; 1 is no guidance"},
+    [FIELD_CFG_RESCALE] = {FIELD_CFG_RESCALE, "cfg_rescale", TYPE_DECIMAL, "0", "0", "0", "1", NULL,
+        "how far guidance is rescaled to the contrast of what the prompt alone says; 0 is not at all", true},
     [FIELD_INIT] = {FIELD_INIT, "init", TYPE_FILE, "", "", NULL, NULL, NULL,
         "a picture to start from: a PNG file", true},
     [FIELD_MASK] = {FIELD_MASK, "mask", TYPE_FILE, "", "", NULL, NULL, NULL,
         "a picture that is white where init may change: a PNG file", true},
+    [FIELD_STRENGTH] = {FIELD_STRENGTH, "strength", TYPE_DECIMAL, "1", "1", "0.001", "1", NULL,
+        "how much of the way from noise is walked from init: the less, the more of it stays", true},
     [FIELD_NEGATIVE] = {FIELD_NEGATIVE, "negative", TYPE_TEXT, "", "", NULL, NULL, NULL,
         "what the picture should not be"},
     [FIELD_PROMPT] = {FIELD_PROMPT, "prompt", TYPE_TEXT, "", NULL, NULL, NULL, NULL,
@@ -59,8 +67,8 @@ _Static_assert(LIMIT_STEPS == 1000, "the maximum of the field table says the sam
 
 /* Fields that DESIGN promises and a later version brings. */
 static const char *const later_fields[] = {
-    "strength", "variation_seed", "variation_strength", "eta", "hires", "hires_steps",
-    "hires_upscaler", "hires_strength", "refiner", "tiling", "eta_noise_seed_delta", "cfg_rescale", "control", NULL};
+    "variation_seed", "variation_strength", "eta", "hires", "hires_steps",
+    "hires_upscaler", "hires_strength", "refiner", "tiling", "eta_noise_seed_delta", "control", NULL};
 
 /* What other programs call a field. */
 static const struct { const char *foreign; enum field field; } foreign_fields[] = {
@@ -69,6 +77,8 @@ static const struct { const char *foreign; enum field field; } foreign_fields[] 
     {"sampler_name", FIELD_SAMPLER}, {"scheduler", FIELD_SCHEDULE}, {"checkpoint", FIELD_MODEL}, {"ckpt", FIELD_MODEL},
     {"generator", FIELD_RNG}, {"caption", FIELD_PROMPT}, {"text", FIELD_PROMPT}, {"precision", FIELD_NUMERICS},
     {"loras", FIELD_LORA}, {"init_image", FIELD_INIT}, {"mask_image", FIELD_MASK}, {"sd_vae", FIELD_VAE},
+    {"denoising_strength", FIELD_STRENGTH}, {"guidance_rescale", FIELD_CFG_RESCALE},
+    {"cfg_rescale_multiplier", FIELD_CFG_RESCALE}, {"prediction_type", FIELD_PREDICTION}, {"image", FIELD_INIT},
     {"textual_inversion", FIELD_EMBEDDING}, {"embeddings", FIELD_EMBEDDING},
 };
 
@@ -137,6 +147,7 @@ const char *sampler_name(enum sampler sampler) { return sampler_names[sampler]; 
 const char *schedule_name(enum schedule schedule) { return schedule_names[schedule]; }
 const char *rng_name(enum rng rng) { return rng_names[rng]; }
 const char *syntax_name(enum syntax syntax) { return syntax_names[syntax]; }
+const char *predicts_name(enum predicts predicts) { return predicts_names[predicts]; }
 const char *numerics_name(enum numerics numerics) { return numerics_names[numerics]; }
 
 enum schedule schedule_automatic(enum sampler sampler)
@@ -146,6 +157,8 @@ enum schedule schedule_automatic(enum sampler sampler)
         return SCHEDULE_DDIM;
     case SAMPLER_DPMPP_2M:
         return SCHEDULE_KARRAS;
+    case SAMPLER_LCM:
+        return SCHEDULE_LCM;
     default:
         return SCHEDULE_UNIFORM;
     }
@@ -174,7 +187,7 @@ static const struct alias sampler_aliases[] = {
     {"DPM++ 2S a", UNSUPPORTED}, {"dpmpp_2s_ancestral", UNSUPPORTED}, {"DPM fast", UNSUPPORTED},
     {"dpm_fast", UNSUPPORTED}, {"DPM adaptive", UNSUPPORTED}, {"dpm_adaptive", UNSUPPORTED},
     {"Restart", UNSUPPORTED}, {"UniPC", UNSUPPORTED}, {"uni_pc", UNSUPPORTED}, {"uni_pc_bh2", UNSUPPORTED},
-    {"UniPCMultistepScheduler", UNSUPPORTED}, {"LCM", UNSUPPORTED}, {"LCMScheduler", UNSUPPORTED},
+    {"UniPCMultistepScheduler", UNSUPPORTED}, {"LCMScheduler", SAMPLER_LCM},
     {"PLMS", UNSUPPORTED}, {"PNDM", UNSUPPORTED}, {"PNDMScheduler", UNSUPPORTED}, {"DDIM CFG++", UNSUPPORTED},
     {"DDPM", UNSUPPORTED}, {NULL, 0}};
 static const struct alias schedule_aliases[] = {
@@ -188,6 +201,9 @@ static const struct alias schedule_aliases[] = {
     {"linspace-karras", UNSUPPORTED}, {"linspace-exponential", UNSUPPORTED}, {"linspace-beta", UNSUPPORTED},
     {NULL, 0}};
 static const struct alias rng_aliases[] = {{"nv", UNSUPPORTED}, {"gpu", UNSUPPORTED}, {NULL, 0}};
+static const struct alias predicts_aliases[] = {
+    {"v_prediction", PREDICTS_V}, {"v-prediction", PREDICTS_V}, {"eps", PREDICTS_EPSILON}, {"x0", PREDICTS_SAMPLE},
+    {"original_sample", PREDICTS_SAMPLE}, {"flow_prediction", UNSUPPORTED}, {"flow", UNSUPPORTED}, {NULL, 0}};
 static const struct alias syntax_aliases[] = {{"a1111", UNSUPPORTED}, {"comfyui", UNSUPPORTED}, {NULL, 0}};
 /* What `auto` means is decided at submission: this version has fp32 alone. */
 static const struct alias numerics_aliases[] = {
@@ -200,6 +216,7 @@ static const struct alias *field_aliases(enum field field)
     case FIELD_SCHEDULE: return schedule_aliases;
     case FIELD_RNG: return rng_aliases;
     case FIELD_SYNTAX: return syntax_aliases;
+    case FIELD_PREDICTION: return predicts_aliases;
     default: return numerics_aliases;
     }
 }

@@ -26,12 +26,15 @@ enum field {
     FIELD_RNG,
     FIELD_SYNTAX,
     FIELD_CLIP_SKIP,
+    FIELD_PREDICTION,
     FIELD_SAMPLER,
     FIELD_SCHEDULE,
     FIELD_STEPS,
     FIELD_CFG,
+    FIELD_CFG_RESCALE,
     FIELD_INIT,
     FIELD_MASK,
+    FIELD_STRENGTH,
     FIELD_NEGATIVE,
     FIELD_PROMPT,
     FIELD_SEED,
@@ -61,21 +64,23 @@ bool field_is_file(enum field field); /* its values name files: TYPE_FILE, TYPE_
 /* By name; ERR_INVALID names the nearest known one; ERR_UNSUPPORTED for fields of DESIGN that this version lacks. */
 MUST_USE enum err catalog_find(enum field *field, const char *name, struct error *error);
 
-enum sampler { SAMPLER_EULER, SAMPLER_EULER_A, SAMPLER_DDIM, SAMPLER_DPMPP_2M, SAMPLER_COUNT };
+enum sampler { SAMPLER_EULER, SAMPLER_EULER_A, SAMPLER_DDIM, SAMPLER_DPMPP_2M, SAMPLER_LCM, SAMPLER_COUNT };
 /* AUTOMATIC is resolved to the sampler's own choice at submission and never in a job. */
 enum schedule { SCHEDULE_AUTOMATIC, SCHEDULE_UNIFORM, SCHEDULE_KARRAS, SCHEDULE_DDIM, SCHEDULE_LEADING, SCHEDULE_TRAILING,
-                SCHEDULE_LINSPACE, SCHEDULE_COUNT };
+                SCHEDULE_LINSPACE, SCHEDULE_LCM, SCHEDULE_COUNT };
 enum rng { RNG_CPU, RNG_COUNT };
 enum syntax { SYNTAX_PLAIN, SYNTAX_COUNT };
+enum predicts { PREDICTS_MODEL /* what its config says */, PREDICTS_EPSILON, PREDICTS_V, PREDICTS_SAMPLE, PREDICTS_COUNT };
 enum numerics { NUMERICS_FP32, NUMERICS_COUNT };
 
 const char *sampler_name(enum sampler sampler);    /* "Euler a": A1111's */
 const char *schedule_name(enum schedule schedule); /* "karras" */
 const char *rng_name(enum rng rng);
 const char *syntax_name(enum syntax syntax);
+const char *predicts_name(enum predicts predicts); /* "v" */
 const char *numerics_name(enum numerics numerics);
 enum schedule schedule_automatic(enum sampler sampler); /* A1111's choice */
-/* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS), case-insensitive; the value is that of its enum.
+/* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS, PREDICTION), case-insensitive; the value is that of its enum.
  * ERR_UNSUPPORTED for names that other programs have and this version lacks. */
 MUST_USE enum err catalog_name_parse(unsigned *value, enum field field, const char *text, struct error *error);
 /* Edits (neighbours swapped count one) between two words, case ignored: for "the nearest known one is". */

@@ -30,8 +30,6 @@ static const struct kind {
     {.part = "Flux", .what = "Flux"},
     {.part = "Chroma", .what = "Chroma"},
     {.part = "QwenImage", .what = "Qwen-Image"},
-    {.part = "Inpaint", .what = "an inpainting model"},
-    {.part = "LatentConsistency", .what = "a latent consistency model"},
     {.part = "ControlNet", .what = "a ControlNet"},
     {.part = "Adapter", .what = "an adapter"},
     {.part = "Upscale", .what = "an upscaler"},
@@ -56,6 +54,10 @@ static const struct kind {
     {.part = "StableDiffusionXLImg2ImgPipeline", .family = "sdxl", .family_second = "sdxl-refiner", .second_text = true},
     {.part = "StableDiffusionPipeline", .family = "sd1", .family_linear = "sd2"},
     {.part = "StableDiffusionImg2ImgPipeline", .family = "sd1", .family_linear = "sd2"},
+    {.part = "StableDiffusionInpaintPipeline", .family = "sd1", .family_linear = "sd2"},
+    {.part = "StableDiffusionXLInpaintPipeline", .family = "sdxl", .family_second = "sdxl-refiner", .second_text = true},
+    {.part = "LatentConsistencyModelPipeline", .family = "sd1", .family_linear = "sd2"},
+    {.part = "LatentConsistencyModelImg2ImgPipeline", .family = "sd1", .family_linear = "sd2"},
 };
 
 /* The class of a component, or NULL where the model has none: ["transformers", "CLIPTextModel"]. */
@@ -128,9 +130,8 @@ static enum err unet_check(uint32_t *sample_size, const json_t *unet, const stru
                          kind->second_text ? "text_time" : "none", kind->second_text ? "none" : "one");
     if (json_is_given(unet, "class_embed_type") || json_is_given(unet, "num_class_embeds"))
         return error_set(error, ERR_UNSUPPORTED, "%s: class embeddings are not supported by this version", what);
-    if (channels != 4)
-        return error_set(error, ERR_UNSUPPORTED, "%s: in_channels: want 4, have %u%s", what, channels,
-                         channels == 9 ? " (inpainting)" : "");
+    if (channels != 4 && channels != 9)
+        return error_set(error, ERR_UNSUPPORTED, "%s: in_channels: want 4, or 9 for inpainting, have %u", what, channels);
     *sample_size = 0;
     if (json_is_integer(json_object_get(unet, "sample_size")))
         code = json_get_u32(sample_size, unet, "sample_size", what, error);

@@ -16,7 +16,7 @@ void spec_init(struct spec *spec)
 {
     *spec = (struct spec){
         .prompt = text_copy(""), .negative = text_copy(""),
-        .width = 512, .height = 512, .steps = 20, .clip_skip = 1, .cfg = {7, 0},
+        .width = 512, .height = 512, .steps = 20, .clip_skip = 1, .cfg = {7, 0}, .strength = {1, 0},
         .sampler = SAMPLER_EULER, .schedule = SCHEDULE_AUTOMATIC,
         .rng = RNG_CPU, .syntax = SYNTAX_PLAIN, .numerics = NUMERICS_FP32,
     };
@@ -161,7 +161,7 @@ static enum err text_set(char **to, const char *text, const struct field_info *i
     return ERR_OK;
 }
 
-/* rng, syntax, numerics, schedule: enums of the same width, by way of the table. */
+/* rng, syntax, prediction, numerics, schedule: enums of the same width, by way of the table. */
 static enum err name_set(struct spec *spec, enum field field, const char *text, struct error *error)
 {
     unsigned value;
@@ -171,6 +171,7 @@ static enum err name_set(struct spec *spec, enum field field, const char *text, 
     switch (field) {
     case FIELD_SCHEDULE: spec->schedule = (enum schedule)value; break;
     case FIELD_RNG: spec->rng = (enum rng)value; break;
+    case FIELD_PREDICTION: spec->prediction = (enum predicts)value; break;
     case FIELD_SYNTAX: spec->syntax = (enum syntax)value; break;
     default: spec->numerics = (enum numerics)value; break;
     }
@@ -205,11 +206,14 @@ enum err spec_set(struct spec *spec, enum field field, const char *text, struct 
     case FIELD_SCHEDULE:
     case FIELD_NUMERICS:
     case FIELD_RNG:
-    case FIELD_SYNTAX: return name_set(spec, field, text, error);
+    case FIELD_SYNTAX:
+    case FIELD_PREDICTION: return name_set(spec, field, text, error);
     case FIELD_VAE_TILING: return u32_parse(&spec->vae_tiling, text, info, error);
     case FIELD_CLIP_SKIP: return u32_parse(&spec->clip_skip, text, info, error);
     case FIELD_STEPS: return u32_parse(&spec->steps, text, info, error);
     case FIELD_CFG: return decimal_field(&spec->cfg, text, info, error);
+    case FIELD_CFG_RESCALE: return decimal_field(&spec->cfg_rescale, text, info, error);
+    case FIELD_STRENGTH: return decimal_field(&spec->strength, text, info, error);
     case FIELD_NEGATIVE: return text_set(&spec->negative, text, info, error);
     case FIELD_PROMPT: return text_set(&spec->prompt, text, info, error);
     case FIELD_SEED: return seed_parse(&spec->seed, text, error);
@@ -242,10 +246,15 @@ static void file_add(struct bytes *text, const struct digest *digest)
         digest_add(text, digest);
 }
 
-void spec_get(struct bytes *text, const struct spec *spec, enum field field)
+static void decimal_add(struct bytes *text, struct decimal decimal)
 {
     char buffer[32];
+    decimal_format(buffer, decimal);
+    bytes_add_text(text, buffer);
+}
 
+void spec_get(struct bytes *text, const struct spec *spec, enum field field)
+{
     switch (field) {
     case FIELD_MODEL: digest_add(text, &spec->model); return;
     case FIELD_VAE: file_add(text, &spec->vae); return;
@@ -266,10 +275,10 @@ void spec_get(struct bytes *text, const struct spec *spec, enum field field)
     case FIELD_SAMPLER: bytes_add_text(text, sampler_name(spec->sampler)); return;
     case FIELD_SCHEDULE: bytes_add_text(text, schedule_name(spec->schedule)); return;
     case FIELD_STEPS: u64_add(text, spec->steps); return;
-    case FIELD_CFG:
-        decimal_format(buffer, spec->cfg);
-        bytes_add_text(text, buffer);
-        return;
+    case FIELD_PREDICTION: bytes_add_text(text, predicts_name(spec->prediction)); return;
+    case FIELD_CFG: decimal_add(text, spec->cfg); return;
+    case FIELD_CFG_RESCALE: decimal_add(text, spec->cfg_rescale); return;
+    case FIELD_STRENGTH: decimal_add(text, spec->strength); return;
     case FIELD_NEGATIVE: bytes_add_text(text, spec->negative); return;
     case FIELD_PROMPT: bytes_add_text(text, spec->prompt); return;
     case FIELD_SEED: u64_add(text, spec->seed); return;
@@ -277,6 +286,8 @@ void spec_get(struct bytes *text, const struct spec *spec, enum field field)
     }
     assert(!"a field of the catalog");
 }
+
+static bool field_neutral(const struct spec *spec, enum field field);
 
 enum err spec_check(struct spec *spec, struct error *error)
 {
@@ -291,6 +302,13 @@ enum err spec_check(struct spec *spec, struct error *error)
     if (!ddim && schedule == SCHEDULE_DDIM)
         return error_set(error, ERR_UNSUPPORTED, "schedule: \"ddim\" belongs to sampler DDIM in this version, sampler is \"%s\"",
                          sampler_name(spec->sampler));
+    if ((spec->sampler == SAMPLER_LCM) != (schedule == SCHEDULE_LCM))
+        return error_set(error, ERR_INVALID, "schedule: want \"lcm\" for sampler LCM, which has timesteps of its own, and for LCM"
+                         " alone; sampler is \"%s\", schedule \"%s\"", sampler_name(spec->sampler), schedule_name(schedule));
+    if (digest_is_zero(&spec->init) && !digest_is_zero(&spec->mask))
+        return error_set(error, ERR_INVALID, "mask: want init, the picture it is laid on, beside it");
+    if (digest_is_zero(&spec->init) && !field_neutral(spec, FIELD_STRENGTH))
+        return error_set(error, ERR_INVALID, "strength: want init, the picture that is started from, beside it");
     spec->schedule = schedule;
     return ERR_OK;
 }
@@ -331,6 +349,9 @@ static bool field_neutral(const struct spec *spec, enum field field)
     case FIELD_MASK: return digest_is_zero(&spec->mask);
     case FIELD_LORA: return !spec->lora;
     case FIELD_EMBEDDING: return !spec->embedding;
+    case FIELD_PREDICTION: return spec->prediction == PREDICTS_MODEL;
+    case FIELD_CFG_RESCALE: return spec->cfg_rescale.units == 0;
+    case FIELD_STRENGTH: return decimal_compare(spec->strength, (struct decimal){1, 0}) == 0;
     case FIELD_NEGATIVE: return spec->negative[0] == '\0';
     case FIELD_VAE_TILING: return spec->vae_tiling == 0;
     case FIELD_CLIP_SKIP: return spec->clip_skip == 1;
@@ -343,9 +364,9 @@ static bool field_neutral(const struct spec *spec, enum field field)
 
 /* In the order of RFC 8785. FIELD_COUNT stands for `render`. */
 static const enum field canonical_order[] = {
-    FIELD_CFG, FIELD_CLIP_SKIP, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK, FIELD_MODEL, FIELD_NEGATIVE,
-    FIELD_NUMERICS, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE,
-    FIELD_STEPS, FIELD_SYNTAX, FIELD_VAE, FIELD_VAE_TILING};
+    FIELD_CFG, FIELD_CFG_RESCALE, FIELD_CLIP_SKIP, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK, FIELD_MODEL,
+    FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PREDICTION, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE,
+    FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_STRENGTH, FIELD_SYNTAX, FIELD_VAE, FIELD_VAE_TILING};
 _Static_assert(sizeof canonical_order / sizeof *canonical_order == FIELD_COUNT + 1, "every field, and render");
 
 void spec_canonical(struct bytes *out, const struct spec *spec)
@@ -509,7 +530,8 @@ bool spec_batches_with(const struct spec *a, const struct spec *b)
     struct decimal one = {1, 0};
     return digest_equal(&a->model, &b->model) && digest_equal(&a->vae, &b->vae) && texts_equal(a->lora, b->lora) &&
            texts_equal(a->embedding, b->embedding) && digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
-           digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->vae_tiling == b->vae_tiling && a->steps == b->steps &&
+           digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
+           a->vae_tiling == b->vae_tiling && a->prediction == b->prediction && decimal_compare(a->strength, b->strength) == 0 &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
            a->numerics == b->numerics && a->rng == b->rng &&
            (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);

@@ -37,7 +37,9 @@ struct spec {
     uint32_t vae_tiling; /* pixels, 0: none */
     uint32_t steps;
     uint32_t clip_skip; /* A1111's: 1 is the last layer */
-    struct decimal cfg;
+    struct decimal cfg, cfg_rescale;
+    struct decimal strength; /* of init */
+    enum predicts prediction;
     enum sampler sampler;
     enum schedule schedule; /* never AUTOMATIC in a checked spec */
     enum rng rng;
@@ -89,7 +91,7 @@ enum { SPEC_FILES_LIMIT = LIMIT_LORAS + LIMIT_EMBEDDINGS + 3 };
 size_t spec_files(struct digest out[SPEC_FILES_LIMIT], const struct spec *spec);
 
 /* May these two be drawn in one batch? (same model, VAE, LoRAs, embeddings, size, steps, sampler, schedule, clip skip,
- * numerics; guided or not; from a picture or not; masked or not) */
+ * prediction, numerics, strength; guided or not; from a picture or not; masked or not) */
 bool spec_batches_with(const struct spec *a, const struct spec *b);
 
 #endif

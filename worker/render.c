@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "picture/picture.h"
 
 _Static_assert((int)RENDER_RULES == (int)RENDER_RULES_FP32, "a job's key must name the rules its pixels were drawn by");
@@ -17,10 +18,13 @@ static struct render_job job_of(const struct spec *spec) {
         .height = spec->height,
         .steps = spec->steps,
         .cfg = decimal_value(spec->cfg),
+        .cfg_rescale = decimal_value(spec->cfg_rescale),
         .sampler = sampler_name(spec->sampler),
         .schedule = schedule_name(spec->schedule),
+        .prediction = spec->prediction == PREDICTS_MODEL ? NULL : predicts_name(spec->prediction),
         .clip_skip = spec->clip_skip,
         .vae_tiling = spec->vae_tiling,
+        .strength = decimal_value(spec->strength),
     };
 }
 
@@ -101,12 +105,63 @@ enum err spec_model_check(const struct spec *spec, const struct file_places *pla
 
 /* ---- pictures ------------------------------------------------------------------------------------------------------- */
 
-/* Fields that a job may hold and nothing here draws with. */
-static enum err check_served(const struct spec *spec, const struct file_places *places, struct error *error) {
-    (void)places;
-    if (!digest_is_zero(&spec->init) || !digest_is_zero(&spec->mask))
-        return error_set(error, ERR_UNSUPPORTED, "init, mask: this version does not start from pictures");
+/* Pictures that a batch's jobs start from, each read once. */
+struct start_pictures {
+    struct start_picture {
+        struct digest digest;
+        struct picture picture;
+    } *list; /* [count], room for two a job */
+    size_t count;
+};
+
+static void start_pictures_release(struct start_pictures *starts) {
+    for (size_t i = 0; i < starts->count; i++)
+        picture_release(&starts->list[i].picture);
+    free(starts->list);
+}
+
+/* The pixels of an object, as large as the job's picture; NULL for no object. */
+static enum err start_find(const uint8_t **rgb, struct start_pictures *starts, const struct spec *spec, enum field field,
+                           const struct file_places *places, struct error *error) {
+    const struct digest *digest = field == FIELD_INIT ? &spec->init : &spec->mask;
+    struct bytes data = BYTES_INIT;
+    struct picture picture = { 0 };
+    const char *path;
+    size_t at = 0;
+    *rgb = NULL;
+    if (digest_is_zero(digest))
+        return ERR_OK;
+    while (at < starts->count && !digest_equal(&starts->list[at].digest, digest))
+        at++;
+    if (at == starts->count) {
+        enum err err = find_place(&path, places, digest, field, error);
+        if (!err)
+            err = file_read(&data, path, LIMIT_PICTURE, error);
+        if (!err)
+            err = png_decode(&picture, data.data, data.size, error);
+        bytes_release(&data);
+        if (err)
+            return err;
+        starts->list[starts->count++] = (struct start_picture){ *digest, picture };
+    }
+    const struct picture *found = &starts->list[at].picture;
+    if (found->width != spec->width || found->height != spec->height)
+        return error_set(error, ERR_INVALID, "%s: want a picture of the job's size %ux%u, the file's is %ux%u",
+                         catalog_field(field)->name, spec->width, spec->height, found->width, found->height);
+    *rgb = found->rgb;
     return ERR_OK;
+}
+
+static enum err starts_read(struct start_pictures *starts, struct render_job *jobs, const struct spec *const *specs,
+                            size_t count, const struct file_places *places, struct error *error) {
+    enum err err = ERR_OK;
+    starts->list = memory_get_array(2 * count, sizeof *starts->list);
+    for (size_t i = 0; i < count && !err; i++) {
+        err = start_find(&jobs[i].init, starts, specs[i], FIELD_INIT, places, error);
+        if (!err)
+            err = start_find(&jobs[i].mask, starts, specs[i], FIELD_MASK, places, error);
+    }
+    return err;
 }
 
 /* PNG and digests of one picture. */
@@ -114,9 +169,11 @@ static enum err finish(struct rendered *out, const struct spec *spec, const char
                        const struct render_output *output, struct error *error) {
     struct bytes canonical = BYTES_INIT, png = BYTES_INIT;
     struct picture picture = { output->width, output->height, output->rgb }; /* borrowed */
-    char cfg[32], model[DIGEST_HEX_SIZE];
+    char cfg[32], cfg_rescale[32], strength[32], model[DIGEST_HEX_SIZE];
     spec_canonical(&canonical, spec);
     decimal_format(cfg, spec->cfg);
+    decimal_format(cfg_rescale, spec->cfg_rescale);
+    decimal_format(strength, spec->strength);
     digest_hex(&spec->model, model);
     struct picture_job job = {
         .canonical = bytes_text(&canonical),
@@ -132,6 +189,8 @@ static enum err finish(struct rendered *out, const struct spec *spec, const char
         .width = spec->width,
         .height = spec->height,
         .clip_skip = spec->clip_skip,
+        .strength = digest_is_zero(&spec->init) ? NULL : strength,
+        .cfg_rescale = spec->cfg_rescale.units == 0 ? NULL : cfg_rescale,
     };
     enum err err = png_encode_job(&png, &picture, &job, error);
     if (err)
@@ -153,7 +212,8 @@ enum err render_specs(struct rendered *out, struct renderer *renderer, const cha
     struct render_output *outputs = memory_get_array(count, sizeof *outputs);
     for (size_t i = 0; i < count; i++)
         jobs[i] = job_of(specs[i]);
-    enum err err = check_served(specs[0], places, error);
+    struct start_pictures starts = { 0 };
+    enum err err = starts_read(&starts, jobs, specs, count, places, error);
     if (!err)
         err = renderer_render(renderer, jobs, count, watch, trace, outputs, error);
     if (err)
@@ -169,6 +229,7 @@ enum err render_specs(struct rendered *out, struct renderer *renderer, const cha
 done:
     for (size_t i = 0; i < count; i++)
         render_output_release(&outputs[i]);
+    start_pictures_release(&starts);
     free(outputs);
     free(jobs);
     return err;

@@ -2,6 +2,7 @@
  * denoise.c - look at the noise with the prompt in mind, push it a little toward what was seen, again and again.
  */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,14 +23,20 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
     struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
     struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 2);
-    struct unet_input input = { .table = table, .counter = counter, .added = TENSOR_NONE,
+    struct unet_input input = { .table = table, .counter = counter, .told = TENSOR_NONE, .added = TENSOR_NONE,
                                 .slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1) };
+    if (d->told_width != 0) {
+        input.told = program_bind(p, d->told, 0, copies * n, 1, 1, d->told_width);
+    }
     if (d->added_width != 0) {
         input.added = program_bind(p, d->added, 0, copies * n, 1, 1, d->added_width);
     }
 
     /* look at the noise ... */
     input.x = op_latent_input(p, latents, table, counter, copies);
+    if (d->beside != 0) {
+        input.x = op_concat(p, input.x, program_bind(p, d->surround, 0, copies * n, h, w, d->beside));
+    }
     /* ... with the prompt in mind, ... */
     struct tensor believed = unet_record(p, unet, &input, memory);
     /* ... and push it a little toward what was seen */
@@ -79,6 +86,54 @@ static void draw_latents(float *out, float *plain, struct noise *noise, const st
     free(drawn);
 }
 
+/* A draw from what the VAE says of a picture, moments [h,w,2C]: means, then logarithms of variances -> out [h,w,C]. */
+static void draw_posterior(float *out, const float *moments, struct noise *noise, const struct denoiser *d) {
+    draw_latents(out, NULL, noise, d, 1.0);
+    for (size_t i = 0; i < (size_t)d->height * d->width; i++) {
+        const float *mean = moments + 2 * i * d->channels, *variance = mean + d->channels;
+        for (uint32_t c = 0; c < d->channels; c++) {
+            double spread = exp(0.5 * fmin(fmax((double)variance[c], -30.0), 20.0));
+            double drawn = (double)mean[c] + spread * (double)out[i * d->channels + c];
+            out[i * d->channels + c] = (float)((double)d->latent_scale * drawn);
+        }
+    }
+}
+
+/* Latents and surroundings of one image. The generator's order is diffusers': the picture's latents, the noise, the masked
+ * picture's latents. */
+static void image_start(float *latents, float *surround, float *plain, const struct plan *plan, struct denoise_job *job,
+                        const struct denoiser *d) {
+    size_t area = (size_t)d->height * d->width, size = area * d->channels;
+    float *drawn = memory_get_array(size, sizeof *drawn);
+    if (job->init != NULL) {
+        draw_posterior(drawn, job->init, &job->noise, d);
+    }
+    draw_latents(latents, plain, &job->noise, d, job->init == NULL ? plan->initial_scale : plan->noise_scale);
+    for (size_t i = 0; job->init != NULL && i < size; i++) {
+        latents[i] = (float)(plan->picture_scale * (double)drawn[i] + (double)latents[i]);
+    }
+    if (d->beside != 0) {
+        draw_posterior(drawn, job->masked, &job->noise, d);
+        for (size_t i = 0; i < area; i++) {
+            surround[i * d->beside] = job->mask[i];
+            memcpy(surround + i * d->beside + 1, drawn + i * d->channels, d->channels * sizeof *drawn);
+        }
+    }
+    free(drawn);
+}
+
+/* Sinusoids of 1000 (guidance - 1) as diffusers' get_guidance_scale_embedding rounds them: angles are f32. */
+static void tell_guidance(float *out, double guidance, uint32_t width) {
+    uint32_t half = width / 2;
+    float scale = (float)(guidance - 1.0) * 1000.0f, step = (float)log(10000.0) / (float)(half - 1);
+    memset(out, 0, width * sizeof *out);
+    for (uint32_t i = 0; i < half; i++) {
+        float angle = scale * (float)exp((double)((float)i * -step));
+        out[i] = (float)sin((double)angle);
+        out[half + i] = (float)cos((double)angle);
+    }
+}
+
 static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace) {
     size_t size = (size_t)d->height * d->width * d->channels;
     uint32_t copies = d->guided ? 2 : 1;
@@ -86,8 +141,14 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     float *plain = trace == NULL ? NULL : memory_get_array(size, sizeof *plain);
     float *guidance = memory_get_array(2 * d->count, sizeof *guidance);
     int32_t *slots = memory_get_array(copies * d->count, sizeof *slots);
+    size_t beside = (size_t)d->height * d->width * d->beside;
+    float *surround = memory_get_array(d->count * beside, sizeof *surround);
+    float *told = memory_get_array(d->count * d->told_width, sizeof *told);
     for (uint32_t i = 0; i < d->count; i++) {
-        draw_latents(latents + i * size, plain, &jobs[i].noise, d, plan->initial_scale);
+        image_start(latents + i * size, surround + i * beside, plain, plan, &jobs[i], d);
+        if (d->told_width != 0) {
+            tell_guidance(told + i * d->told_width, jobs[i].guidance, d->told_width);
+        }
         guidance[2 * i] = (float)jobs[i].guidance;
         guidance[2 * i + 1] = (float)jobs[i].rescale;
         slots[(copies - 1) * d->count + i] = (int32_t)jobs[i].prompt;
@@ -98,12 +159,17 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     buffer_upload(d->latents, 0, latents, buffer_size(d->latents));
     buffer_upload(d->guidance, 0, guidance, buffer_size(d->guidance));
     buffer_upload(d->slots, 0, slots, buffer_size(d->slots));
+    buffer_upload(d->told, 0, told, buffer_size(d->told));
     for (uint32_t i = 0; d->added_width != 0 && i < d->count; i++) {
         size_t bytes = d->added_width * sizeof(float);
         buffer_upload(d->added, ((copies - 1) * d->count + i) * bytes, jobs[i].added, bytes);
         if (d->guided) {
             buffer_upload(d->added, i * bytes, jobs[i].added_negative, bytes);
         }
+    }
+    for (uint32_t copy = 0; beside != 0 && copy < copies; copy++) {
+        size_t bytes = d->count * beside * sizeof *surround;
+        buffer_upload(d->surround, copy * bytes, surround, bytes);
     }
     memset(latents, 0, d->count * size * sizeof *latents);
     buffer_upload(d->history, 0, latents, buffer_size(d->history));
@@ -112,6 +178,8 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     }
     free(latents);
     free(plain);
+    free(surround);
+    free(told);
     free(guidance);
     free(slots);
 }
@@ -139,11 +207,12 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-enum { DENOISER_BUFFERS = 8 };
+enum { DENOISER_BUFFERS = 10 };
 
 static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
     struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
-                                              &d->counter, &d->guidance, &d->slots, &d->added };
+                                              &d->counter, &d->guidance, &d->slots, &d->added, &d->told,
+                                              &d->surround };
     memcpy(places, all, sizeof all);
 }
 
@@ -151,13 +220,17 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                        const struct cross_memory *memory, const struct denoiser_shape *shape, struct error *error) {
     uint32_t count = shape->count, height = shape->height, width = shape->width;
     struct denoiser d = { .backend = backend, .count = count, .height = height, .width = width,
-                          .channels = unet->config.in_channels, .guided = shape->guided, .fresh = shape->fresh,
-                          .added_width = unet->config.added_width };
+                          .channels = unet->config.out_channels, .guided = shape->guided, .fresh = shape->fresh,
+                          .beside = unet->config.in_channels - unet->config.out_channels,
+                          .latent_scale = shape->latent_scale, .added_width = unet->config.added_width,
+                          .told_width = unet->config.told_width };
     uint32_t copies = d.guided ? 2 : 1;
     size_t latents = sizeof(float) * count * height * width * d.channels;
     size_t sizes[DENOISER_BUFFERS] = { latents, latents, d.fresh ? DENOISE_WINDOW * latents : 0,
                                        DENOISE_WINDOW * sizeof(struct step_row), sizeof(int32_t), 2 * count * sizeof(float),
-                                       copies * count * sizeof(int32_t), copies * count * d.added_width * sizeof(float) };
+                                       copies * count * sizeof(int32_t), copies * count * d.added_width * sizeof(float),
+                                       copies * count * d.told_width * sizeof(float),
+                                       copies * sizeof(float) * count * height * width * d.beside };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {

@@ -22,7 +22,10 @@ enum { DENOISE_WINDOW = 16 }; /* steps whose table and noise lie on the device a
 struct denoiser {
     struct backend *backend;
     uint32_t count, height, width, channels; /* of the latents */
+    uint32_t beside;         /* channels that an inpainting U-Net sees beside the latents: mask and masked picture; or 0 */
+    float latent_scale;      /* of the VAE's own latents to ours */
     bool guided, fresh;
+    uint32_t told_width;     /* G: of the U-Net */
     uint32_t added_width;    /* A: of the U-Net */
     struct program *step;
     struct buffer *latents;  /* [count,h,w,C] */
@@ -33,11 +36,14 @@ struct denoiser {
     struct buffer *guidance; /* [count,2] f32: cfg and its rescaling */
     struct buffer *slots;    /* [count or 2*count] i32: unconditioned first */
     struct buffer *added;    /* [count or 2*count,A]: added conditioning, likewise */
+    struct buffer *told;     /* [count,G]: sinusoids of guidance, for U-Nets that are told it. These are never guided */
+    struct buffer *surround; /* [count or 2*count,h,w,beside] */
 };
 struct denoiser_shape {
     uint32_t count, height, width; /* of the latents */
     bool guided;
     bool fresh; /* for samplers that add noise on the way, too */
+    float latent_scale;
 };
 MUST_USE enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struct backend *backend,
                                 const struct cross_memory *memory, const struct denoiser_shape *shape,
@@ -52,6 +58,9 @@ struct denoise_job {
     double rescale;      /* of guidance, 0: none (Lin 2023) */
     uint32_t prompt, negative; /* slots of the cross_memory; negative unused where not guided */
     float *added, *added_negative; /* [A] each, where the U-Net has added conditioning */
+    const float *init;   /* [h,w,2C]: the VAE's moments of the picture to start from, or NULL: nothing but noise */
+    const float *masked; /* inpainting U-Nets. [h,w,2C]: moments of the picture without what is to be drawn anew */
+    const float *mask;   /* inpainting U-Nets. [h,w]: 1 where it is drawn anew, else 0 */
 };
 
 /* Leaves the finished latents in denoiser->latents. ERR_CANCELLED where `watch` says so. trace: NULL, or of one image. */

@@ -24,6 +24,7 @@ struct draft {
     uint32_t steps;             /* asked for */
     struct noise_level *levels; /* [count] */
     uint32_t count;
+    double start_sigma;         /* noise of the picture that is started from */
 };
 
 static bool as_diffusers(const struct draft *draft) {
@@ -334,6 +335,31 @@ static enum err check_draft(const struct draft *draft, struct error *error) {
     return ERR_OK;
 }
 
+/* Only the end of the way. diffusers walks int(steps * strength) evaluations; A1111 one more, but for its DDIM, which walks one
+ * less and begins at the noise of the evaluation before. */
+static enum err cut_start(struct draft *draft, double strength, struct error *error) {
+    uint32_t keep = (uint32_t)(draft->steps * strength);
+    bool a1111_ddim = !as_diffusers(draft) && draft->method == METHOD_DDIM;
+    draft->start_sigma = draft->levels[0].sigma;
+    if (strength == 0.0 || strength == 1.0) {
+        return ERR_OK;
+    }
+    if (!as_diffusers(draft)) {
+        keep = (uint32_t)(draft->steps * fmin(strength, 0.999));
+        keep = !a1111_ddim ? keep + 1 : keep == 0 ? 0 : keep - 1;
+    }
+    uint32_t count = a1111_ddim ? draft->count : draft->steps;
+    uint32_t drop = count - (keep < count ? keep : count);
+    if (keep == 0 || drop >= draft->count) {
+        return error_set(error, ERR_INVALID, "strength: want enough of the %u steps that one is left, job has %g", draft->steps,
+                         strength);
+    }
+    draft->start_sigma = draft->levels[a1111_ddim && drop > 0 ? drop - 1 : drop].sigma;
+    draft->count -= drop;
+    memmove(draft->levels, draft->levels + drop, draft->count * sizeof *draft->levels);
+    return ERR_OK;
+}
+
 /* A1111's samplers limit no picture; of diffusers' ours, DDIM and LCM do both, DPM++ 2M thresholds. */
 static bool limits_apply(const struct draft *draft) {
     return as_diffusers(draft) && !method_explodes(draft->method) &&
@@ -353,13 +379,19 @@ static struct sampler_options options_of(const struct draft *draft) {
 }
 
 static struct plan plan_of(const struct draft *draft) {
-    struct plan plan = { .rows = draft->count, .initial_scale = initial_scale(draft) };
+    struct plan plan = { .rows = draft->count, .initial_scale = initial_scale(draft), .picture_scale = 1.0,
+                         .noise_scale = draft->start_sigma };
     struct sampler_options options = options_of(draft);
     plan.table = memory_get_array(plan.rows, sizeof *plan.table);
     plan.timesteps = memory_get_array(plan.rows, sizeof *plan.timesteps);
     plan.sigmas = memory_get_array(plan.rows + 1, sizeof *plan.sigmas);
     plan.needs_history = draft->method == METHOD_DPMPP_2M;
     plan.needs_noise = draft->method == METHOD_EULER_A || draft->method == METHOD_LCM;
+    if (!method_explodes(draft->method)) {
+        struct mix mix = mix_at(draft->start_sigma);
+        plan.picture_scale = mix.alpha;
+        plan.noise_scale = mix.spread;
+    }
     sampler_rows(plan.table, draft->levels, draft->count, &options);
     for (uint32_t i = 0; i < plan.rows; i++) {
         plan.timesteps[i] = draft->levels[i].timestep;
@@ -400,6 +432,9 @@ enum err plan_make(struct plan *plan, const struct process *process, const struc
     err = fill_draft(&draft, error);
     if (err == ERR_OK) {
         err = check_draft(&draft, error);
+    }
+    if (err == ERR_OK) {
+        err = cut_start(&draft, request->strength, error);
     }
     if (err == ERR_OK) {
         *plan = plan_of(&draft);

@@ -21,6 +21,7 @@ struct plan_request {
     const char *schedule;   /* "karras" */
     const char *prediction; /* "epsilon", "v", "sample"; NULL: what the model's config says */
     uint32_t steps;
+    double strength;        /* 0..1: the share of the way that is walked, its end. 1 (and 0, which would be none): all of it */
 };
 
 /* Everything about one run that does not depend on the picture. */
@@ -29,7 +30,8 @@ struct plan {
     struct step_row *table;  /* [rows], owned */
     double *timesteps;       /* [rows], owned: for traces */
     double *sigmas;          /* [rows + 1], owned: sigma = sqrt((1-a)/a), the last is where the run ends */
-    double initial_scale;    /* latents start at initial_scale * noise */
+    double initial_scale;    /* latents start at initial_scale * noise, ... */
+    double picture_scale, noise_scale; /* ... or, from a picture, at picture_scale * its latents + noise_scale * noise */
     bool needs_history, needs_noise;
 };
 

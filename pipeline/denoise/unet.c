@@ -102,6 +102,9 @@ enum err unet_load(struct unet *unet, struct component *component, struct backen
     uint32_t first = config.widths[0], time = time_width(&config);
     unet->time1 = load_linear(loader, time, first, true, "time_embedding.linear_1");
     unet->time2 = load_linear(loader, time, time, true, "time_embedding.linear_2");
+    if (config.told_width != 0) {
+        unet->told = load_linear(loader, first, config.told_width, false, "time_embedding.cond_proj");
+    }
     if (config.added_width != 0) {
         unet->added1 = load_linear(loader, time, config.added_width, true, "add_embedding.linear_1");
         unet->added2 = load_linear(loader, time, time, true, "add_embedding.linear_2");
@@ -278,6 +281,9 @@ static struct tensor record_time(struct program *program, const struct unet *une
     bool added = unet->added1.weight != NULL;
     struct tensor time = op_timestep(program, input->table, input->counter, config->widths[0], config->flip_sin_to_cos,
                                      config->frequency_shift);
+    if (unet->told.weight != NULL) {
+        time = op_sum(program, time, record_linear(program, unet->told, input->told, ACTIVATION_NONE, TENSOR_NONE), false);
+    }
     time = record_linear(program, unet->time1, time, ACTIVATION_SILU, TENSOR_NONE);
     time = record_linear(program, unet->time2, time, added ? ACTIVATION_NONE : ACTIVATION_SILU, TENSOR_NONE);
     if (added) {

@@ -29,6 +29,7 @@ struct unet_config {
     uint32_t depth[UNET_LEVELS_LIMIT];           /* transformer_layers_per_block */
     uint32_t condition_width;                    /* D: cross_attention_dim */
     uint32_t added_width;        /* A: projection_class_embeddings_input_dim; 0: no added conditioning */
+    uint32_t told_width;         /* G: time_cond_proj_dim: sinusoids of the guidance it was distilled with; 0: none */
     uint32_t added_number_width; /* of each number's sinusoids: addition_time_embed_dim */
     uint32_t norm_groups;
     float norm_epsilon;
@@ -49,6 +50,7 @@ struct unet {
     struct unet_config config;
     struct loader loader; /* owns the parameters */
     struct layer time1, time2, conv_in, norm_out, conv_out;
+    struct layer told; /* weight NULL: it is not told its guidance */
     struct layer added1, added2; /* weight NULL: no added conditioning */
     struct unet_level down[UNET_LEVELS_LIMIT], middle, up[UNET_LEVELS_LIMIT]; /* up: in the order of the way up */
     uint32_t crosses; /* cross attentions: buffers of a cross_memory */
@@ -71,6 +73,7 @@ struct unet_input {
     struct tensor x;              /* [n,h,w,in], scaled */
     struct tensor table, counter; /* timestep: table[counter]'s */
     struct tensor slots;          /* [n,1,1,1] i32: the prompt each image reads in the memory */
+    struct tensor told;           /* [n,1,1,G]: sinusoids of an image's guidance, or TENSOR_NONE where the U-Net is not told */
     struct tensor added;          /* [n,1,1,A]: an image's added conditioning, or TENSOR_NONE where the U-Net has none */
 };
 /* One look at the latents -> prediction [n,h,w,out]. */

@@ -29,7 +29,6 @@ static void want_plain(struct config *config) {
         { "resnet_skip_time_act", "false" },
         { "resnet_time_scale_shift", "\"default\"" },
         { "reverse_transformer_layers_per_block", "null" },
-        { "time_cond_proj_dim", "null" },
         { "time_embedding_act_fn", "null" },
         { "time_embedding_dim", "null" },
         { "time_embedding_type", "\"positional\"" },
@@ -70,9 +69,10 @@ static enum err check_numbers(const struct unet_config *config, struct error *er
         return error_set(error, ERR_INVALID, "unet: projection_class_embeddings_input_dim and addition_time_embed_dim: want"
                          " both, config.json has %u and %u", config->added_width, config->added_number_width);
     }
-    if (config->in_channels != config->out_channels) {
-        return error_set(error, ERR_UNSUPPORTED, "unet: in_channels: want as many as out_channels %u (no inpainting"
-                         " U-Nets), config.json has %u", config->out_channels, config->in_channels);
+    if (config->in_channels != config->out_channels && config->in_channels != 2 * config->out_channels + 1) {
+        return error_set(error, ERR_UNSUPPORTED, "unet: in_channels: want out_channels (%u), or for inpainting twice as many and"
+                         " a mask (%u), config.json has %u", config->out_channels, 2 * config->out_channels + 1,
+                         config->in_channels);
     }
     if (config->widths[0] % 2 != 0 || (float)(config->widths[0] / 2) <= config->frequency_shift) {
         return error_set(error, ERR_INVALID, "unet: block_out_channels: want an even first width beyond twice freq_shift"
@@ -106,6 +106,7 @@ enum err unet_config_read(struct unet_config *out, const json_t *json, struct er
     read.linear_projection = config_flag(&config, "use_linear_projection", false);
     read.flip_sin_to_cos = config_flag(&config, "flip_sin_to_cos", true);
     read.frequency_shift = (float)config_real(&config, "freq_shift", 0.0, 0.0, 1.0);
+    read.told_width = config_u32(&config, "time_cond_proj_dim", 0, 4, UNET_WIDTH_LIMIT);
     read_added(&read, &config);
     want_plain(&config);
     config_skip(&config, SKIPPED);

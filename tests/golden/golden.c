@@ -50,7 +50,17 @@ struct tolerance golden_tolerance(const json_t *item) {
                                .image = 20.0 * number_at(distance, "image") };
 }
 
-struct render_job golden_job(const json_t *item) {
+/* Pixels [H,W,3] of a case, or NULL. */
+static const uint8_t *picture_at(const struct golden *golden, size_t place, const char *name) {
+    struct weight_view view;
+    struct error error;
+    char recorded[64];
+    snprintf(recorded, sizeof recorded, "%zu.%s", place, name);
+    return safetensors_view(&view, golden->tensors, recorded, &error) == ERR_OK ? view.data : NULL;
+}
+
+struct render_job golden_job(const struct golden *golden, size_t place) {
+    const json_t *item = json_array_get(golden->cases, place);
     return (struct render_job){
         .prompt = text_at(item, "prompt"),
         .negative = text_at(item, "negative"),
@@ -59,10 +69,15 @@ struct render_job golden_job(const json_t *item) {
         .height = (uint32_t)number_at(item, "height"),
         .steps = (uint32_t)number_at(item, "steps"),
         .cfg = number_at(item, "cfg"),
+        .cfg_rescale = number_at(item, "cfg_rescale"),
         .sampler = text_at(item, "sampler"),
         .schedule = text_at(item, "schedule"),
+        .prediction = text_at(item, "prediction"),
         .clip_skip = (uint32_t)number_at(item, "clip_skip"),
         .vae_tiling = (uint32_t)json_integer_value(json_object_get(item, "vae_tiling")), /* absent: 0 */
+        .init = picture_at(golden, place, "init"),
+        .mask = picture_at(golden, place, "mask"),
+        .strength = number_at(item, "strength"),
     };
 }
 

@@ -19,7 +19,7 @@ struct tolerance {
     double condition, latents /* of the largest value */, image;
 };
 struct tolerance golden_tolerance(const json_t *item);
-struct render_job golden_job(const json_t *item);
+struct render_job golden_job(const struct golden *golden, size_t place); /* borrows from `golden` */
 
 /* Compare the trace at `path` with case `place`; fails the running test with a sentence. Returns the worst share of a
  * tolerance that was used, and says it under `title`. */

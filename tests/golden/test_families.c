@@ -57,7 +57,7 @@ static void scene_close(struct scene *scene) {
 
 static double compare_case(struct scene *scene, const struct golden *golden, const char *device,
                            const struct subject *subject, size_t place) {
-    struct render_job job = golden_job(json_array_get(golden->cases, place));
+    struct render_job job = golden_job(golden, place);
     struct render_output output = { 0 };
     struct error error;
     char *path = text_format("%s/families-%s.trace", BINARY_DIR, subject->model);

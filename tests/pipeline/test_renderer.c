@@ -97,10 +97,10 @@ static void test_bad_jobs(void **state) {
     refuse(&job, 1, ERR_INVALID, "cfg: want a finite number, job has inf");
     struct render_job two[2] = { job_of(0), job_of(1) };
     two[1].steps = 4;
-    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling and guided or not, jobs 1 and 2 differ");
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, guided or not, and from a picture or not, jobs 1 and 2 differ");
     two[1] = job_of(1);
     two[1].cfg = 1.0;
-    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling and guided or not, jobs 1 and 2 differ");
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, guided or not, and from a picture or not, jobs 1 and 2 differ");
     refuse(two, 0, ERR_INVALID, "batch: want a job, got 0 jobs");
 }
 
@@ -283,8 +283,9 @@ static void test_broken_models(void **state) {
     (void)state;
     refuse_model("model_index.json", NULL, ERR_NOT_FOUND, "model_index.json");
     refuse_model("model_index.json", "{\"_class_name\":\"FluxPipeline\"}", ERR_UNSUPPORTED,
-                 "_class_name: want one of StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionXLPipeline,"
-                 " StableDiffusionXLImg2ImgPipeline, file has FluxPipeline");
+                 "_class_name: want one of StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,"
+                 " LatentConsistencyModelPipeline, LatentConsistencyModelImg2ImgPipeline, StableDiffusionXLPipeline,"
+                 " StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, file has FluxPipeline");
     refuse_model("model_index.json", "{\"_class_name\":\"StableDiffusionXLPipeline\", \"text_encoder\": [\"transformers\","
                  " \"CLIPTextModel\"]}", ERR_NOT_FOUND, "tokenizer_2");
     refuse_model("unet/diffusion_pytorch_model.safetensors", NULL, ERR_NOT_FOUND, "unet");
@@ -294,7 +295,7 @@ static void test_broken_models(void **state) {
     refuse_unet("\"layers_per_block\": 2", "\"layers_per_block\": 1", ERR_CORRUPT, "unet: ");
     refuse_unet("\"cross_attention_dim\": 40", "\"cross_attention_dim\": 48", ERR_CORRUPT,
                 "attn2.to_k.weight: want [16,48], file has [16,40]");
-    refuse_unet("\"in_channels\": 4", "\"in_channels\": 9", ERR_UNSUPPORTED, "no inpainting");
+    refuse_unet("\"in_channels\": 4", "\"in_channels\": 8", ERR_UNSUPPORTED, "or for inpainting twice as many and a mask (9)");
 }
 
 int main(void) {

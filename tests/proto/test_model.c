@@ -143,14 +143,13 @@ static void test_other_kinds(void **state)
     changed("model_index.json", INDEX("FluxInpaintPipeline"), ERR_UNSUPPORTED, "is Flux, not supported");
     changed("model_index.json", INDEX("FluxPipeline"), ERR_UNSUPPORTED, "Flux");
     changed("model_index.json", INDEX("StableVideoDiffusionPipeline"), ERR_UNSUPPORTED, "a video model");
-    changed("model_index.json", INDEX("StableDiffusionInpaintPipeline"), ERR_UNSUPPORTED, "an inpainting model");
     changed("model_index.json", INDEX("MadeUpPipeline"), ERR_UNSUPPORTED, "no kind of model that is known");
     changed("model_index.json", "{\"_class_name\": \"StableDiffusionPipeline\", \"text_encoder\": [\"transformers\", \"T5EncoderModel\"]}",
             ERR_UNSUPPORTED, "want CLIPTextModel, have T5EncoderModel");
     changed("unet/config.json", UNET(", \"addition_embed_type\": \"text_time\""), ERR_INVALID,
             "addition_embed_type: want none in a model of this class, have one");
-    changed("unet/config.json", "{\"_class_name\": \"UNet2DConditionModel\", \"cross_attention_dim\": 768, \"in_channels\": 9}",
-            ERR_UNSUPPORTED, "want 4, have 9 (inpainting)");
+    changed("unet/config.json", "{\"_class_name\": \"UNet2DConditionModel\", \"cross_attention_dim\": 768, \"in_channels\": 8}",
+            ERR_UNSUPPORTED, "want 4, or 9 for inpainting, have 8");
     changed("unet/config.json", "{\"_class_name\": \"Transformer2DModel\"}", ERR_UNSUPPORTED, "want UNet2DConditionModel, have \"Transformer2DModel\"");
     changed("unet/config.json", UNET(", \"sample_size\": 5000"), ERR_INVALID, "sample_size: want 1..1024, have 5000");
     changed("unet/config.json", NULL, ERR_NOT_FOUND, "unet/config.json");

@@ -67,7 +67,7 @@ static void spec_draw(struct spec *spec, uint64_t *seed)
     random_text(text, sizeof text, seed);
     assert_ok(spec_set(spec, FIELD_NEGATIVE, draw(seed) % 2 ? text : "", &error));
     if (draw(seed) % 2)
-        spec->vae = spec->mask = spec->model;
+        spec->vae = spec->init = spec->mask = spec->model;
     if (draw(seed) % 2) {
         char hex[DIGEST_HEX_SIZE];
         digest_hex(&spec->model, hex);
@@ -81,8 +81,13 @@ static void spec_draw(struct spec *spec, uint64_t *seed)
     spec->steps = 1 + (uint32_t)(draw(seed) % LIMIT_STEPS);
     spec->clip_skip = 1 + (uint32_t)(draw(seed) % 12);
     spec->cfg = decimal_reduce((struct decimal){(int64_t)(draw(seed) % 10001), 2});
+    spec->cfg_rescale = decimal_reduce((struct decimal){(int64_t)(draw(seed) % 11), 1});
+    if (!digest_is_zero(&spec->init))
+        spec->strength = decimal_reduce((struct decimal){1 + (int64_t)(draw(seed) % 100), 2});
+    spec->prediction = (enum predicts)(draw(seed) % PREDICTS_COUNT);
     spec->sampler = (enum sampler)(draw(seed) % SAMPLER_COUNT);
-    spec->schedule = spec->sampler == SAMPLER_DDIM ? SCHEDULE_LEADING : SCHEDULE_KARRAS;
+    spec->schedule = spec->sampler == SAMPLER_DDIM ? SCHEDULE_LEADING
+                     : spec->sampler == SAMPLER_LCM ? SCHEDULE_LCM : SCHEDULE_KARRAS;
     if (draw(seed) % 2)
         spec->schedule = SCHEDULE_AUTOMATIC;
     assert_ok(spec_check(spec, &error));
