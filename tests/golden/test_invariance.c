@@ -14,7 +14,7 @@
 #include "base/bytes.h"
 #include "pipeline/pipeline.h"
 
-enum { JOBS = 5 };
+enum { JOBS = 5, SIDE = 64 };
 
 static const char *const PROMPTS[JOBS] = { "a van gogh painting of a frog", "neon sign of a penguin", "",
                                            "a watercolor castle", "a van gogh painting of a frog" };
@@ -47,11 +47,31 @@ static void scene_close(struct scene *scene) {
     device_close(scene->device);
 }
 
+/* Two pictures and a mask, of 64 x 64 at most: any pixels do. */
+static uint8_t pictures[3][SIDE * SIDE * 3];
+
+static void fill_pictures(void) {
+    for (size_t i = 0; i < sizeof pictures; i++) {
+        pictures[i / sizeof *pictures][i % sizeof *pictures] = (uint8_t)(i * i / 97 + i / 7);
+    }
+}
+
+/* Jobs of a batch differ in all that they may. */
+static void give_pictures(struct render_job jobs[JOBS], double strength) {
+    fill_pictures();
+    for (uint32_t i = 0; i < JOBS; i++) {
+        jobs[i].init = pictures[i / 2 % 2];
+        jobs[i].mask = pictures[1 + i % 2];
+        jobs[i].strength = strength;
+    }
+}
+
 static void fill_jobs(struct render_job jobs[JOBS], const char *sampler, double cfg, uint32_t height) {
     for (uint32_t i = 0; i < JOBS; i++) {
         jobs[i] = (struct render_job){ .prompt = PROMPTS[i], .negative = NEGATIVES[i], .seed = 100 + 7 * i, .width = 64,
                                        .height = height, .steps = 3, .cfg = cfg > 1.0 ? cfg + i : cfg, .sampler = sampler,
-                                       .schedule = "automatic", .clip_skip = 1 + i % 2 };
+                                       .schedule = "automatic", .clip_skip = 1 + i % 2,
+                                       .cfg_rescale = 0.2 * i };
     }
 }
 
@@ -76,11 +96,9 @@ static void release(struct render_output *outputs, size_t count) {
 }
 
 /* All at once on two threads, then each alone on one. */
-static void check_mates(const char *device, const char *folder, const char *sampler, double cfg, uint32_t height) {
+static void check_jobs(const char *device, const char *folder, const struct render_job jobs[JOBS]) {
     struct scene two, one;
-    struct render_job jobs[JOBS];
     struct render_output batch[JOBS] = { 0 };
-    fill_jobs(jobs, sampler, cfg, height);
     scene_open(&two, device, folder, 2);
     scene_open(&one, device, folder, 1);
     render(&two, jobs, JOBS, batch);
@@ -99,6 +117,27 @@ static void check_mates(const char *device, const char *folder, const char *samp
     release(batch, JOBS);
     scene_close(&one);
     scene_close(&two);
+}
+
+static void check_mates(const char *device, const char *folder, const char *sampler, double cfg, uint32_t height) {
+    struct render_job jobs[JOBS];
+    fill_jobs(jobs, sampler, cfg, height);
+    check_jobs(device, folder, jobs);
+}
+
+static void check_inpainting(const char *device, const char *sampler, double cfg, double strength) {
+    struct render_job jobs[JOBS];
+    fill_jobs(jobs, sampler, cfg, 48);
+    give_pictures(jobs, strength);
+    check_jobs(device, "tests/golden/models/tiny-inpaint", jobs);
+}
+
+static void test_process(void **state) {
+    (void)state;
+    check_inpainting("cpu", "Euler a", 5.0, 1.0);
+    check_inpainting("cpu", "DPM++ 2M", 5.0, 0.7);
+    check_inpainting("reference", "LCM", 1.0, 1.0);
+    check_mates("cpu", "tests/golden/models/tiny-lcm", "LCM", 4.0, 64);
 }
 
 static void test_cpu_tiny(void **state) {
@@ -151,6 +190,7 @@ int main(void) {
         cmocka_unit_test(test_cpu_tiny),
         cmocka_unit_test(test_cpu_demo),
         cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_process),
         cmocka_unit_test(test_many_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
