@@ -98,7 +98,7 @@ static enum err prepare(struct ledger *ledger, struct error *error) {
         { &ledger->reopen_sweep, "UPDATE sweeps SET name = ?, touched = ?, state = ?, priority = ?, last_error = '' WHERE number = ?" },
         { &ledger->clear_failures, "DELETE FROM failures WHERE sweep = ?" },
         { &ledger->clear_failed_bits, "UPDATE chunks SET failed = x'' WHERE sweep = ? AND length(failed) > 0" },
-        { &ledger->set_state, "UPDATE sweeps SET state = ?, finished_ms = ? WHERE number = ?" },
+        { &ledger->set_state, "UPDATE sweeps SET state = ?1, finished_ms = ?2 WHERE number = ?3 AND (state != ?4 OR ?1 = ?5)" },
         { &ledger->set_priority, "UPDATE sweeps SET priority = ? WHERE number = ?" },
         { &ledger->add_batch, "INSERT INTO batches (batch, committed_ms, results) VALUES (?, ?, ?)" },
         { &ledger->set_bits, "INSERT OR REPLACE INTO chunks (sweep, chunk, done, failed) VALUES (?, ?, ?, ?)" },
@@ -261,6 +261,8 @@ enum err ledger_set_state(struct ledger *ledger, uint64_t number, enum sweep_sta
     sql_bind_u64(ledger->set_state, 1, state);
     sql_bind_u64(ledger->set_state, 2, finished_unix_ms);
     sql_bind_u64(ledger->set_state, 3, number);
+    sql_bind_u64(ledger->set_state, 4, SWEEP_DONE);
+    sql_bind_u64(ledger->set_state, 5, SWEEP_CANCELLED);
     return sql_step_done(ledger->set_state, error);
 }
 

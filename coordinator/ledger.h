@@ -45,7 +45,7 @@ MUST_USE enum err ledger_add_sweep(uint64_t *number, struct ledger *ledger, cons
 /* Submitted once more: active again, under this name, its failures forgotten. */
 MUST_USE enum err ledger_reopen_sweep(struct ledger *ledger, uint64_t number, const char *name, uint64_t touched,
                                       enum sweep_state state, int32_t priority, struct error *error);
-/* Cancelled (with the time of its end), paused, active again (0). */
+/* Cancelled (with the time of its end), paused, active again (0). One that a commit has ended meanwhile is not paused any more. */
 MUST_USE enum err ledger_set_state(struct ledger *ledger, uint64_t number, enum sweep_state state, uint64_t finished_unix_ms,
                                    struct error *error);
 MUST_USE enum err ledger_set_priority(struct ledger *ledger, uint64_t number, int32_t priority, struct error *error);

@@ -194,6 +194,32 @@ static void test_kill_in_mid_commit(void **state) {
     kit_remove(folder);
 }
 
+static enum err see_state(void *context, const struct ledger_sweep *sweep, struct error *error) {
+    (void)error;
+    *(enum sweep_state *)context = sweep->state;
+    return ERR_OK;
+}
+
+/* A pause that is written behind the commit which ended the sweep. */
+static void test_pause_behind_the_end(void **state) {
+    char *folder = kit_folder();
+    struct ledger *ledger = open_ledger(folder);
+    struct error error;
+    (void)state;
+    uint64_t number = add_sweep(ledger, "frog", 10);
+    for (enum sweep_state end = SWEEP_DONE; end <= SWEEP_CANCELLED; end++) {
+        struct ledger_change change = { .sweep = number, .state = SWEEP_DONE, .finished_unix_ms = 77 };
+        struct ledger_commit rows = { .unix_ms = 77, .changes = &change, .change_count = 1 };
+        assert_ok(ledger_commit(ledger, &rows, &error), error);
+        assert_ok(ledger_set_state(ledger, number, end == SWEEP_DONE ? SWEEP_PAUSED : SWEEP_CANCELLED, 0, &error), error);
+        enum sweep_state now = SWEEP_ACTIVE;
+        assert_ok(ledger_each_sweep(ledger, see_state, &now, &error), error);
+        assert_int_equal(now, end);
+    }
+    ledger_close(ledger);
+    kit_remove(folder);
+}
+
 static void test_other_layout(void **state) {
     char *folder = kit_folder(), *path = path_join(folder, "ledger.sqlite");
     struct ledger *ledger = open_ledger(folder);
@@ -218,6 +244,7 @@ int main(void) {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_find_many),
         cmocka_unit_test(test_kill_in_mid_commit),
+        cmocka_unit_test(test_pause_behind_the_end),
         cmocka_unit_test(test_other_layout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
