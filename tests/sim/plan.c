@@ -18,6 +18,8 @@ static void draw_workers(struct plan *plan) {
         traits->halves = chance(500);
         traits->broken = i > 0 && chance(100); /* the first one always can */
         traits->liar = i > 0 && chance(50);
+        if (i == 0 && plan->patience_percent < 100 && traits->step_us > SECOND / 4)
+            traits->step_us = SECOND / 4; /* else no lease of the larger sizes would ever be long enough */
     }
 }
 
