@@ -262,6 +262,43 @@ static void test_prediction(void **state) {
     process_release(&velocity);
 }
 
+/* rows, first timestep and noise of the picture where only `strength` of 20 steps is walked */
+static void check_part(const char *sampler, const char *schedule, double strength, uint32_t rows, double first, double noisy_at) {
+    struct process process = process_of("");
+    struct plan_request request = { .sampler = sampler, .schedule = schedule, .steps = 20, .strength = strength };
+    struct plan plan;
+    struct error error;
+    assert_int_equal(plan_make(&plan, &process, &request, &error), ERR_OK);
+    double alpha = process.alphas_cumprod[(uint32_t)noisy_at];
+    assert_int_equal(plan.rows, rows);
+    assert_near(plan.timesteps[0], first, 0.6);
+    if (strncmp(sampler, "Euler", 5) != 0) {
+        assert_near(plan.picture_scale, sqrt(alpha), 1e-9);
+        assert_near(plan.noise_scale, sqrt(1.0 - alpha), 1e-9);
+    } else {
+        assert_near(plan.picture_scale, 1.0, 0.0);
+        assert_near(plan.noise_scale, plan.sigmas[0], 0.0);
+    }
+    plan_release(&plan);
+    process_release(&process);
+}
+
+static void test_strength(void **state) {
+    (void)state;
+    check_part("Euler", "leading", 0.5, 10, 451, 451);
+    check_part("DPM++ 2M", "trailing", 0.29, 5, 249, 249); /* int(5.8) */
+    check_part("LCM", "lcm", 0.3, 6, 299, 299);
+    check_part("Euler", "uniform", 0.5, 11, 525.8, 525); /* A1111: one more */
+    check_part("DDIM", "ddim", 0.5, 9, 451, 501);        /* A1111: one less, from the level before */
+    struct process process = process_of("");
+    struct plan_request request = { .sampler = "Euler", .schedule = "leading", .steps = 20, .strength = 0.04 };
+    struct plan plan;
+    struct error error;
+    assert_int_equal(plan_make(&plan, &process, &request, &error), ERR_INVALID);
+    assert_string_equal(error.message, "strength: want enough of the 20 steps that one is left, job has 0.04");
+    process_release(&process);
+}
+
 /* Python's -Infinity in a file, and files of one piece, which have no scheduler_config. */
 static void test_sources(void **state) {
     (void)state;
@@ -318,7 +355,7 @@ int main(void) {
         cmocka_unit_test(test_table),     cmocka_unit_test(test_known_starts), cmocka_unit_test(test_fractions_and_halves),
         cmocka_unit_test(test_a1111_ddim), cmocka_unit_test(test_ddim_ends),   cmocka_unit_test(test_automatic),
         cmocka_unit_test(test_arrival),   cmocka_unit_test(test_refusals),     cmocka_unit_test(test_bad_processes),
-        cmocka_unit_test(test_prediction), cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_prediction), cmocka_unit_test(test_strength), cmocka_unit_test(test_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
