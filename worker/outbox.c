@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,19 +12,25 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "worker/outbox_file.h"
 
-enum { BUCKETS_LEAST = 256, HEX = DIGEST_HEX_SIZE - 1 };
+enum { BUCKETS_LEAST = 256 };
 
 /* What is next for a picture. Each state is a list, in order. */
 enum item_state { TO_OFFER, OFFERED, TO_DELIVER, DELIVERED, STATE_COUNT };
 
+/* A file is there while items are. */
+struct batch_file {
+    uint64_t number;
+    size_t items;
+};
+
 struct item {
-    struct digest key, picture, pixels;
-    uint32_t render_ms;
+    struct record record;    /* its png is NULL */
+    struct batch_file *file; /* shared with its batch */
     uint64_t lease; /* 0: from an earlier life */
     uint32_t epoch;
-    size_t size;
-    uint8_t *png; /* [size] owned; NULL: on disk alone, and read when it is delivered */
+    uint8_t *png; /* [record.size] owned; NULL: on disk alone, and read when it is delivered */
     enum item_state state;
     bool alone;   /* a message with it among others was refused */
     struct item *next, *previous; /* of its state's list */
@@ -51,7 +56,29 @@ struct outbox {
     struct lease_count *leases; /* [lease_count] */
     size_t lease_count;
     uint64_t bytes, memory, unacknowledged;
+    uint64_t next_file; /* its number */
 };
+
+/* ---- files ---------------------------------------------------------------------------------------------------------- */
+
+static char *file_path(const struct outbox *outbox, const struct batch_file *file) {
+    return text_format("%s/%" PRIu64 ".batch", outbox->folder, file->number);
+}
+
+static void remove_file(const char *path) {
+    if (unlink(path) != 0)
+        log_event(LOG_ERROR, "outbox-stuck", "file", path, "why", strerror(errno), NULL);
+}
+
+/* One picture less is in it. */
+static void leave_file(struct outbox *outbox, struct batch_file *file) {
+    if (--file->items)
+        return;
+    char *path = file_path(outbox, file);
+    remove_file(path);
+    free(path);
+    free(file);
+}
 
 /* ---- the lists and tables ------------------------------------------------------------------------------------------- */
 
@@ -63,7 +90,7 @@ static struct item **bucket_of(const struct outbox *outbox, const struct digest 
 
 static struct item *find_item(const struct outbox *outbox, const struct digest *key) {
     for (struct item *item = *bucket_of(outbox, key); item; item = item->chain)
-        if (digest_equal(&item->key, key))
+        if (digest_equal(&item->record.key, key))
             return item;
     return NULL;
 }
@@ -74,14 +101,14 @@ static void list_add(struct outbox *outbox, struct item *item) {
     item->previous = list->last;
     *(list->last ? &list->last->next : &list->first) = item;
     list->last = item;
-    outbox->unacknowledged += item->state == DELIVERED ? item->size : 0;
+    outbox->unacknowledged += item->state == DELIVERED ? item->record.size : 0;
 }
 
 static void list_remove(struct outbox *outbox, struct item *item) {
     struct list *list = &outbox->lists[item->state];
     *(item->previous ? &item->previous->next : &list->first) = item->next;
     *(item->next ? &item->next->previous : &list->last) = item->previous;
-    outbox->unacknowledged -= item->state == DELIVERED ? item->size : 0;
+    outbox->unacknowledged -= item->state == DELIVERED ? item->record.size : 0;
 }
 
 static void set_state(struct outbox *outbox, struct item *item, enum item_state state) {
@@ -112,7 +139,7 @@ static void buckets_grow(struct outbox *outbox) {
     outbox->buckets = memory_get_array(outbox->bucket_count, sizeof *outbox->buckets);
     for (size_t i = 0; i < old_count; i++)
         for (struct item *item = old[i], *chain; item; item = chain) {
-            struct item **bucket = bucket_of(outbox, &item->key);
+            struct item **bucket = bucket_of(outbox, &item->record.key);
             chain = item->chain;
             item->chain = *bucket;
             *bucket = item;
@@ -126,14 +153,14 @@ static void add_item(struct outbox *outbox, const struct item *from) {
     *item = *from;
     if (outbox->count >= outbox->bucket_count)
         buckets_grow(outbox);
-    struct item **bucket = bucket_of(outbox, &item->key);
+    struct item **bucket = bucket_of(outbox, &item->record.key);
     item->chain = *bucket;
     *bucket = item;
     list_add(outbox, item);
     count_lease(outbox, item->lease, 1);
     outbox->count++;
-    outbox->bytes += item->size;
-    outbox->memory += item->png ? item->size : 0;
+    outbox->bytes += item->record.size;
+    outbox->memory += item->png ? item->record.size : 0;
 }
 
 static void free_item(struct item *item) {
@@ -142,86 +169,64 @@ static void free_item(struct item *item) {
 }
 
 static void remove_item(struct outbox *outbox, struct item *item) {
-    struct item **place = bucket_of(outbox, &item->key);
+    struct item **place = bucket_of(outbox, &item->record.key);
     while (*place != item)
         place = &(*place)->chain;
     *place = item->chain;
     list_remove(outbox, item);
     count_lease(outbox, item->lease, -1);
     outbox->count--;
-    outbox->bytes -= item->size;
-    outbox->memory -= item->png ? item->size : 0;
+    outbox->bytes -= item->record.size;
+    outbox->memory -= item->png ? item->record.size : 0;
+    leave_file(outbox, item->file);
     free_item(item);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading back --------------------------------------------------------------------------------------------------- */
 
-static char *item_path(const struct outbox *outbox, const struct item *item) {
-    char key[DIGEST_HEX_SIZE], picture[DIGEST_HEX_SIZE], pixels[DIGEST_HEX_SIZE];
-    digest_hex(&item->key, key);
-    digest_hex(&item->picture, picture);
-    digest_hex(&item->pixels, pixels);
-    return text_format("%s/%s.%s.%s.%" PRIu32 ".png", outbox->folder, key, picture, pixels, item->render_ms);
-}
-
-/* 64 hex digits and the dot behind them. */
-static bool take_digest(struct digest *digest, const char **name) {
-    char hex[DIGEST_HEX_SIZE] = { 0 };
-    if (strnlen(*name, HEX + 1) <= HEX || (*name)[HEX] != '.')
-        return false;
-    memcpy(hex, *name, HEX);
-    *name += HEX + 1;
-    return digest_parse(digest, hex);
-}
-
-static bool parse_name(struct item *item, const char *name) {
+static bool parse_name(uint64_t *number, const char *name) {
     char *end;
-    if (!take_digest(&item->key, &name) || !take_digest(&item->picture, &name) || !take_digest(&item->pixels, &name))
-        return false;
     if (*name < '0' || *name > '9')
         return false;
     errno = 0;
-    unsigned long long ms = strtoull(name, &end, 10);
-    if (errno || ms > UINT32_MAX)
-        return false;
-    item->render_ms = (uint32_t)ms;
-    return strcmp(end, ".png") == 0;
+    *number = strtoull(name, &end, 10);
+    return !errno && *number < UINT64_MAX && strcmp(end, ".batch") == 0;
 }
 
-static void drop_file(const char *path, const char *why) {
+static void log_drop(const char *path, const char *why) {
     log_event(LOG_WARN, "outbox-dropped", "file", path, "why", why, NULL);
-    if (unlink(path) != 0)
-        log_event(LOG_ERROR, "outbox-stuck", "file", path, "why", strerror(errno), NULL);
 }
 
-/* Read an item's file, whole and with the digest its name promises. */
-static enum err read_item(struct bytes *png, const struct item *item, const char *path, struct error *error) {
-    enum err err = file_read(png, path, LIMIT_PICTURE, error);
-    if (err)
-        return err;
-    struct digest digest = digest_of(png->data, png->size);
-    if (png->size && digest_equal(&digest, &item->picture))
-        return ERR_OK;
-    char want[DIGEST_HEX_SIZE], have[DIGEST_HEX_SIZE];
-    digest_hex(&item->picture, want);
-    digest_hex(&digest, have);
-    return error_set(error, ERR_CORRUPT, "torn: want sha256 %s, its %zu bytes have %s", want, png->size, have);
+struct reading {
+    struct outbox *outbox;
+    struct batch_file *file;
+};
+
+static void take_record(void *context, const struct record *record) {
+    const struct reading *reading = context;
+    if (find_item(reading->outbox, &record->key))
+        return; /* drawn twice, and the one who drew it died in between */
+    reading->file->items++;
+    add_item(reading->outbox, &(struct item){ .record = *record, .file = reading->file, .state = TO_OFFER });
 }
 
+/* What is whole in it is ours again; a file without anything whole goes. */
 static void read_back(struct outbox *outbox, const char *name) {
     char *path = path_join(outbox->folder, name);
-    struct item item = { .state = TO_OFFER };
-    struct bytes png = BYTES_INIT;
+    struct reading reading = { outbox, memory_get(sizeof *reading.file) };
     struct error error;
-    if (!parse_name(&item, name)) {
-        drop_file(path, "not a finished picture's name");
-    } else if (read_item(&png, &item, path, &error) != ERR_OK) {
-        drop_file(path, error.message);
+    if (!parse_name(&reading.file->number, name)) {
+        log_drop(path, "not a name of ours");
     } else {
-        item.size = png.size;
-        add_item(outbox, &item);
+        if (outbox_file_scan(path, take_record, &reading, &error) != ERR_OK)
+            log_drop(path, error.message);
+        if (reading.file->number >= outbox->next_file)
+            outbox->next_file = reading.file->number + 1;
     }
-    bytes_release(&png);
+    if (!reading.file->items) {
+        remove_file(path);
+        free(reading.file);
+    }
     free(path);
 }
 
@@ -251,6 +256,8 @@ void outbox_close(struct outbox *outbox) {
     for (int state = 0; state < STATE_COUNT; state++)
         for (struct item *item = outbox->lists[state].first, *next; item; item = next) {
             next = item->next;
+            if (--item->file->items == 0)
+                free(item->file);
             free_item(item);
         }
     pthread_mutex_destroy(&outbox->mutex);
@@ -260,53 +267,68 @@ void outbox_close(struct outbox *outbox) {
     free(outbox);
 }
 
-/* No rename is needed: the name says what the bytes must be, and what a crash has torn is dropped when it is read back. */
-static enum err write_item(const char *path, const struct bytes *png, struct error *error) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    size_t done = 0;
-    if (fd < 0)
-        return error_errno(error, "%s", path);
-    while (done < png->size) {
-        ssize_t wrote = write(fd, png->data + done, png->size - done);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0) {
-            enum err err = error_errno(error, "%s", path);
-            close(fd);
-            unlink(path);
-            return err;
-        }
-        done += (size_t)wrote;
+/* No rename is needed: heads say what the bytes must be, and what a crash has torn is dropped when it is read back. */
+static enum err write_batch(struct batch_file **out, struct outbox *outbox, struct record *records, size_t count,
+                            struct error *error) {
+    struct batch_file *file = memory_get(sizeof *file);
+    *file = (struct batch_file){ outbox->next_file, count };
+    char *path = file_path(outbox, file);
+    enum err err = outbox_file_write(path, records, count, error);
+    free(path);
+    if (err) {
+        free(file);
+        return err;
     }
-    if (close(fd) == 0)
-        return ERR_OK;
-    return error_errno(error, "%s", path);
+    outbox->next_file++;
+    *out = file;
+    return ERR_OK;
 }
 
-enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
-                    struct rendered *rendered, struct error *error) {
-    if (rendered->png.size == 0 || rendered->png.size > LIMIT_PICTURE)
-        return error_set(error, ERR_LIMIT, "a picture of %zu bytes: want 1..%d", rendered->png.size, LIMIT_PICTURE);
-    struct item item = {
-        .key = *key,
-        .picture = rendered->picture,
-        .pixels = rendered->pixels,
-        .render_ms = rendered->render_ms,
-        .lease = lease,
-        .epoch = epoch,
-        .size = rendered->png.size,
-        .state = TO_DELIVER,
-    };
-    char *path = item_path(outbox, &item);
-    enum err err = write_item(path, &rendered->png, error);
-    free(path);
-    if (err)
+/* The pictures that are not here yet: how many. */
+static enum err take_records(struct record *records, struct rendered **taken, size_t *count, struct outbox *outbox,
+                             const struct outbox_entry *entries, size_t entry_count, struct error *error) {
+    enum err err = ERR_OK;
+    *count = 0;
+    pthread_mutex_lock(&outbox->mutex);
+    for (size_t i = 0; i < entry_count && !err; i++) {
+        struct rendered *rendered = entries[i].rendered;
+        if (rendered->png.size == 0 || rendered->png.size > LIMIT_PICTURE)
+            err = error_set(error, ERR_LIMIT, "a picture of %zu bytes: want 1..%d", rendered->png.size, LIMIT_PICTURE);
+        if (err || find_item(outbox, &entries[i].key))
+            continue;
+        taken[*count] = rendered;
+        records[(*count)++] = (struct record){ .key = entries[i].key, .picture = rendered->picture, .pixels = rendered->pixels,
+                                               .render_ms = rendered->render_ms, .size = rendered->png.size,
+                                               .png = rendered->png.data };
+    }
+    pthread_mutex_unlock(&outbox->mutex);
+    return err;
+}
+
+static void add_fresh(struct outbox *outbox, const struct record *record, struct batch_file *file, uint64_t lease, uint32_t epoch,
+                      struct rendered *rendered) {
+    struct item item = { .record = *record, .file = file, .lease = lease, .epoch = epoch, .state = TO_DELIVER };
+    item.record.png = NULL;
+    if (outbox->memory + record->size <= OUTBOX_MEMORY)
+        item.png = bytes_take(&rendered->png).data;
+    add_item(outbox, &item);
+}
+
+/* Only the render thread puts: nobody adds a key, or numbers a file, between the look and the writing. */
+enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct outbox_entry *entries, size_t count,
+                    struct error *error) {
+    struct record records[LIMIT_BATCH];
+    struct rendered *taken[LIMIT_BATCH];
+    struct batch_file *file;
+    size_t fresh;
+    enum err err = take_records(records, taken, &fresh, outbox, entries, count, error);
+    if (!err && fresh)
+        err = write_batch(&file, outbox, records, fresh, error);
+    if (err || !fresh)
         return err;
     pthread_mutex_lock(&outbox->mutex);
-    if (!find_item(outbox, key)) {
-        item.png = outbox->memory + item.size <= OUTBOX_MEMORY ? bytes_take(&rendered->png).data : NULL;
-        add_item(outbox, &item);
-    }
+    for (size_t i = 0; i < fresh; i++)
+        add_fresh(outbox, &records[i], file, lease, epoch, taken[i]);
     pthread_mutex_unlock(&outbox->mutex);
     return ERR_OK;
 }
@@ -371,7 +393,7 @@ size_t outbox_next_offer(struct digest *keys, struct outbox *outbox) {
     size_t count = 0;
     pthread_mutex_lock(&outbox->mutex);
     for (struct item *item; count < OUTBOX_OFFER && (item = outbox->lists[TO_OFFER].first); ) {
-        keys[count++] = item->key;
+        keys[count++] = item->record.key;
         set_state(outbox, item, OFFERED);
     }
     pthread_mutex_unlock(&outbox->mutex);
@@ -403,18 +425,18 @@ void outbox_offer_again(struct outbox *outbox, const struct digest *keys, size_t
     move_offered(outbox, keys, count, TO_OFFER);
 }
 
-/* False: its file was damaged since, and is dropped: its job's lease will run out. */
+/* False: its file was damaged since, and it is dropped: its job's lease will run out. */
 static bool load_item(struct outbox *outbox, struct item *item) {
     struct bytes png = BYTES_INIT;
     struct error error;
     if (item->png)
         return true;
-    char *path = item_path(outbox, item);
-    if (read_item(&png, item, path, &error) == ERR_OK) {
+    char *path = file_path(outbox, item->file);
+    if (outbox_file_read(&png, path, &item->record, &error) == ERR_OK) {
         item->png = bytes_take(&png).data;
-        outbox->memory += item->size;
+        outbox->memory += item->record.size;
     } else {
-        drop_file(path, error.message);
+        log_drop(path, error.message);
     }
     free(path);
     bytes_release(&png);
@@ -428,7 +450,7 @@ void outbox_next(struct message_results *results, struct outbox *outbox, uint64_
     for (struct item *item = outbox->lists[TO_DELIVER].first, *next; item && results->count < LIMIT_BATCH; item = next) {
         next = item->next;
         bool first = !results->count;
-        bool fits = total + item->size <= bytes || (first && outbox->unacknowledged == 0);
+        bool fits = total + item->record.size <= bytes || (first && outbox->unacknowledged == 0);
         if (!first && (item->lease != results->lease || item->epoch != results->epoch || item->alone))
             continue;
         if (!fits)
@@ -437,13 +459,15 @@ void outbox_next(struct message_results *results, struct outbox *outbox, uint64_
             remove_item(outbox, item);
             continue;
         }
-        results->items[results->count] = (struct result_item){ .key = item->key, .picture = item->picture, .pixels = item->pixels,
-                                                               .render_ms = item->render_ms, .png = item->png, .png_size = item->size };
+        results->items[results->count] = (struct result_item){
+            .key = item->record.key, .picture = item->record.picture, .pixels = item->record.pixels,
+            .render_ms = item->record.render_ms, .png = item->png, .png_size = item->record.size
+        };
         set_state(outbox, item, DELIVERED);
         results->lease = item->lease;
         results->epoch = item->epoch;
         results->count++;
-        total += item->size;
+        total += item->record.size;
         if (item->alone)
             break;
     }
@@ -455,20 +479,12 @@ void outbox_results_release(struct message_results *results) {
     *results = (struct message_results){ .items = NULL };
 }
 
-static void remove_with_file(struct outbox *outbox, struct item *item) {
-    char *path = item_path(outbox, item);
-    if (unlink(path) != 0)
-        log_event(LOG_ERROR, "outbox-stuck", "file", path, "why", strerror(errno), NULL);
-    free(path);
-    remove_item(outbox, item);
-}
-
 void outbox_forget(struct outbox *outbox, const struct digest *keys, size_t count) {
     pthread_mutex_lock(&outbox->mutex);
     for (size_t i = 0; i < count; i++) {
         struct item *item = find_item(outbox, &keys[i]);
         if (item)
-            remove_with_file(outbox, item);
+            remove_item(outbox, item);
     }
     pthread_mutex_unlock(&outbox->mutex);
 }
@@ -492,7 +508,7 @@ bool outbox_refused(struct outbox *outbox, const struct digest *keys, size_t cou
         if (!item)
             continue;
         if (count == 1) {
-            remove_with_file(outbox, item);
+            remove_item(outbox, item);
             dropped = true;
         } else {
             item->alone = true;

@@ -1,10 +1,9 @@
 /*
  * outbox.h - finished pictures, on disk until the coordinator has them.
  *
- * One file a picture, FOLDER/KEY.PICTURE.PIXELS.MS.png: the job's key, the file's own SHA-256, the pixel digest and the
- * milliseconds it took. Nothing is synced: a picture lost with the machine is drawn again. A file whose bytes do not have the
- * digest in its name was torn, and is dropped. Bytes of fresh pictures stay in memory too, as far as OUTBOX_MEMORY goes, so that
- * delivering them need not read and hash them again.
+ * One file a batch (outbox_file.h), which goes when the last of its pictures has gone. Nothing is synced: a picture lost with the
+ * machine is drawn again. Bytes of fresh pictures stay in memory too, as far as OUTBOX_MEMORY goes, so that delivering them need
+ * not read and hash them again.
  *
  * A picture of a lease that is held is delivered straight; any other (of an earlier life, of a lease that was lost, after the
  * coordinator was away) is offered first, for it may be there already. Every call is O(1) a picture.
@@ -25,9 +24,13 @@ struct outbox;
 MUST_USE enum err outbox_open(struct outbox **outbox, const char *folder, struct error *error);
 void outbox_close(struct outbox *outbox); /* files stay */
 
-/* Takes the picture's bytes. */
-MUST_USE enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key,
-                             struct rendered *rendered, struct error *error);
+struct outbox_entry {
+    struct digest key;
+    struct rendered *rendered; /* borrowed; its bytes are taken */
+};
+/* All of them or none. At most LIMIT_BATCH, of different keys. */
+MUST_USE enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct outbox_entry *entries,
+                             size_t count, struct error *error);
 /* Is this job's picture waiting here? It is then delivered (again), straight, under this lease. */
 bool outbox_adopt(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct digest *key);
 bool outbox_holds_lease(struct outbox *outbox, uint64_t lease);
@@ -51,7 +54,7 @@ void outbox_wanted(struct outbox *outbox, const struct digest *keys, size_t coun
 void outbox_next(struct message_results *results, struct outbox *outbox, uint64_t bytes);
 void outbox_results_release(struct message_results *results);
 
-void outbox_forget(struct outbox *outbox, const struct digest *keys, size_t count); /* acknowledged: files go */
+void outbox_forget(struct outbox *outbox, const struct digest *keys, size_t count); /* acknowledged */
 /* Nothing counts as offered or delivered any more. `offer`: everything is to be offered first. */
 void outbox_resend(struct outbox *outbox, bool offer);
 /* These were refused. Together with others: each is sent alone next time. Alone: it goes, and true is returned. */

@@ -321,20 +321,21 @@ static void fail_picked(struct workshop *workshop, struct lease *lease, const si
 /* Put a batch's pictures into the outbox, report those that failed. An outbox that takes nothing ends the lease. */
 static enum err keep_batch(struct workshop *workshop, struct lease *lease, const size_t *picked, size_t count,
                            struct rendered *rendered) {
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < count; i++) {
-        struct error error;
-        if (rendered[i].error.code) {
+    struct outbox_entry entries[LIMIT_BATCH];
+    size_t kept = 0;
+    struct error error;
+    for (size_t i = 0; i < count; i++)
+        if (rendered[i].error.code)
             fail_picked(workshop, lease, &picked[i], 1, &rendered[i].error);
-        } else if (!err) {
-            err = outbox_put(workshop->options.outbox, lease->id, lease->epoch, &lease->keys[picked[i]], &rendered[i], &error);
-            if (err)
-                fail(workshop, lease, NULL, 0, &error);
-            else
-                atomic_fetch_add(&lease->finished, 1);
-        }
+        else
+            entries[kept++] = (struct outbox_entry){ lease->keys[picked[i]], &rendered[i] };
+    enum err err = outbox_put(workshop->options.outbox, lease->id, lease->epoch, entries, kept, &error);
+    if (err)
+        fail(workshop, lease, NULL, 0, &error);
+    else
+        atomic_fetch_add(&lease->finished, kept);
+    for (size_t i = 0; i < count; i++)
         rendered_release(&rendered[i]);
-    }
     post_wake(workshop->options.post);
     return err;
 }

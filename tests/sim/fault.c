@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -29,6 +30,12 @@ void fault_echo(int node, struct message *message) {
     message->progress.leases[0].steps = ECHO_STEP;
 }
 
+static void tear(const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0 || truncate(path, (off_t)dice((uint64_t)info.st_size)) != 0)
+        broken("%s cannot be torn", path);
+}
+
 void fault_tear_outbox(const char *folder, bool all) {
     DIR *listing = opendir(folder);
     char *names[256]; /* sorted: the system's order is not the seed's */
@@ -46,8 +53,8 @@ void fault_tear_outbox(const char *folder, bool all) {
     for (int i = 0; i < count; i++) {
         if (all || chance(300))
             unlink(names[i]);
-        else if (chance(300) && truncate(names[i], (off_t)dice(100)) != 0)
-            broken("%s cannot be torn", names[i]);
+        else if (chance(300))
+            tear(names[i]);
         free(names[i]);
     }
 }

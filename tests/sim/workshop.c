@@ -124,47 +124,66 @@ static bool memory_suffices(struct workshop *workshop) {
     return false;
 }
 
-static enum err draw_one(struct workshop *workshop, size_t pick, uint32_t render_ms) {
-    struct lease *lease = workshop->queue[0];
-    const struct digest *key = &lease->keys[pick];
+/* A picture, or what became of it instead. */
+static void draw_one(struct rendered *rendered, struct workshop *workshop, const struct digest *key, uint32_t render_ms) {
     struct pool_job *job = pool_find(key);
-    struct rendered rendered = { .png = BYTES_INIT, .render_ms = render_ms };
-    struct error error;
+    *rendered = (struct rendered){ .png = BYTES_INIT, .render_ms = render_ms };
     if (is_poison(key) || workshop->traits->broken) {
-        error_set(&error, ERR_NUMERIC, "%s fails", node_name(workshop->node));
-        fail(workshop, &pick, 1, &error);
-        atomic_fetch_add(&lease->finished, 1);
-        return ERR_OK;
+        error_set(&rendered->error, ERR_NUMERIC, "%s fails", node_name(workshop->node));
+        return;
     }
     history_render(workshop->node - FIRST_WORKER, key);
-    if (world.now_us < node_of(workshop)->trouble_until_us) {
+    pool_draw(job);
+    bytes_add(&rendered->png, job->png.data, job->png.size);
+    rendered->picture = job->picture;
+    rendered->pixels = job->pixels;
+    if (workshop->traits->liar && chance(100)) {
+        rendered->pixels.bytes[0] ^= 1;
+        history_failure(workshop->node - FIRST_WORKER, key);
+    }
+}
+
+/* Into the outbox, unless the worker's disk fails. */
+static enum err keep(struct workshop *workshop, const struct outbox_entry *entries, size_t count) {
+    struct lease *lease = workshop->queue[0];
+    struct error error;
+    if (count && world.now_us < node_of(workshop)->trouble_until_us) {
         error_set(&error, ERR_IO, "%s's disk fails", node_name(workshop->node));
         fail(workshop, NULL, 0, &error);
         return ERR_IO;
     }
-    pool_draw(job);
-    bytes_add(&rendered.png, job->png.data, job->png.size);
-    rendered.picture = job->picture;
-    rendered.pixels = job->pixels;
-    if (workshop->traits->liar && chance(100)) {
-        rendered.pixels.bytes[0] ^= 1;
-        history_failure(workshop->node - FIRST_WORKER, key);
-    }
-    enum err err = outbox_put(workshop->options.outbox, lease->id, lease->epoch, key, &rendered, &error);
+    enum err err = outbox_put(workshop->options.outbox, lease->id, lease->epoch, entries, count, &error);
     if (err)
         broken("%s's outbox: %s", node_name(workshop->node), error.message);
-    atomic_fetch_add(&lease->finished, 1);
-    rendered_release(&rendered);
+    atomic_fetch_add(&lease->finished, count);
+    return err;
+}
+
+static enum err draw_batch(struct workshop *workshop, uint32_t render_ms) {
+    struct lease *lease = workshop->queue[0];
+    const size_t *picked = workshop->picked + workshop->at;
+    struct rendered rendered[LIMIT_BATCH];
+    struct outbox_entry entries[LIMIT_BATCH];
+    size_t kept = 0;
+    for (size_t i = 0; i < workshop->batch; i++) {
+        draw_one(&rendered[i], workshop, &lease->keys[picked[i]], render_ms);
+        if (rendered[i].error.code) {
+            fail(workshop, &picked[i], 1, &rendered[i].error);
+            atomic_fetch_add(&lease->finished, 1);
+        } else {
+            entries[kept++] = (struct outbox_entry){ lease->keys[picked[i]], &rendered[i] };
+        }
+    }
+    enum err err = keep(workshop, entries, kept);
+    for (size_t i = 0; i < workshop->batch; i++)
+        rendered_release(&rendered[i]);
     return err;
 }
 
 static void finish_batch(struct workshop *workshop) {
     uint32_t render_ms = (uint32_t)((clock_monotonic_ms() - workshop->begin_ms) / workshop->batch);
-    enum err err = ERR_OK;
     workshop->job_ms = render_ms;
-    for (size_t i = 0; i < workshop->batch && !err; i++)
-        err = draw_one(workshop, workshop->picked[workshop->at + i], render_ms);
-    if (err) {
+    if (draw_batch(workshop, render_ms) != ERR_OK) {
         end_lease(workshop);
         return;
     }

@@ -32,6 +32,7 @@ void stop_agent(struct bench *bench);
 void expect(struct bench *bench, enum message_type type);
 /* Results of lease `lease` until `count` came, in one message or in several, as they became ready. Others are passed over. */
 void take_results(struct bench *bench, uint64_t lease, size_t count, bool acknowledge);
-void wait_for_outbox(struct bench *bench, size_t count); /* until it has so many files */
+size_t outbox_pictures(const struct bench *bench); /* whole ones, in the files of its outbox */
+void wait_for_outbox(struct bench *bench, size_t count); /* until it has so many pictures */
 
 #endif

@@ -41,7 +41,7 @@ static void renders_and_delivers(void **state) {
         assert_int_equal(message.results.lease, 5);
         assert_int_equal(message.results.epoch, 1);
         assert_in_range(message.results.count, 1, 8 - seen);
-        assert_in_range(place_count(bench->outbox), message.results.count, 8); /* on disk until they are acknowledged */
+        assert_in_range(outbox_pictures(bench), message.results.count, 8); /* on disk until they are acknowledged */
         for (size_t i = 0; i < message.results.count; i++, seen++) {
             const struct result_item *item = &message.results.items[i];
             struct digest key = double_key(&bench->model, 100 + seen, 3), picture = digest_of(item->png, item->png_size);

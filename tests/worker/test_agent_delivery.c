@@ -84,7 +84,7 @@ static void delivers_what_an_earlier_life_left(void **state) {
     take_results(bench, 5, 4, false);
     coordinator_close(&bench->coordinator);
     stop_agent(bench);
-    assert_int_equal(place_count(bench->outbox), 4);
+    assert_int_equal(outbox_pictures(bench), 4);
     coordinator_open(&bench->coordinator, bench->address);
     start_agent(bench);
     coordinator_welcome(&bench->coordinator);
@@ -166,7 +166,7 @@ static void draining_delivers_then_goes(void **state) {
     join_agent(bench);
     assert_int_equal(bench->result, ERR_OK);
     assert_true(atomic_load(&bench->painter.jobs) < 50); /* what had not begun was given back */
-    assert_int_equal(place_count(bench->outbox), 0);
+    assert_int_equal(outbox_pictures(bench), 0);
 }
 
 /* Drained by the coordinator: all of the lease is drawn and acknowledged first. */
@@ -194,7 +194,7 @@ static void drained_ends_what_it_has(void **state) {
     join_agent(bench);
     assert_int_equal(bench->result, ERR_OK);
     assert_int_equal(results, 6);
-    assert_int_equal(place_count(bench->outbox), 0);
+    assert_int_equal(outbox_pictures(bench), 0);
 }
 
 static void draining_without_a_coordinator_does_not_wait(void **state) {

@@ -29,19 +29,42 @@ static struct digest key_of(uint32_t number) {
     return digest_of(&number, sizeof number);
 }
 
-static void put(struct outbox *outbox, uint64_t lease, uint32_t number, size_t size) {
-    struct rendered rendered = { .png = BYTES_INIT, .render_ms = number };
-    struct digest key = key_of(number);
+/* Pictures number..number + count - 1, together. */
+static void put_batch(struct outbox *outbox, uint64_t lease, uint32_t number, uint32_t count, size_t size) {
+    struct rendered rendered[LIMIT_BATCH];
+    struct outbox_entry entries[LIMIT_BATCH];
     struct error error;
-    bytes_reserve(&rendered.png, size);
-    for (size_t i = 0; i < size; i++)
-        rendered.png.data[i] = (uint8_t)(number + i);
-    rendered.png.size = size;
-    rendered.picture = digest_of(rendered.png.data, size);
-    rendered.pixels = key;
-    if (outbox_put(outbox, lease, 3, &key, &rendered, &error) != ERR_OK)
+    for (uint32_t k = 0; k < count; k++) {
+        rendered[k] = (struct rendered){ .png = BYTES_INIT, .render_ms = number + k };
+        entries[k] = (struct outbox_entry){ key_of(number + k), &rendered[k] };
+        bytes_reserve(&rendered[k].png, size);
+        for (size_t i = 0; i < size; i++)
+            rendered[k].png.data[i] = (uint8_t)(number + k + i);
+        rendered[k].png.size = size;
+        rendered[k].picture = digest_of(rendered[k].png.data, size);
+        rendered[k].pixels = entries[k].key;
+    }
+    if (outbox_put(outbox, lease, 3, entries, count, &error) != ERR_OK)
         fail_msg("%s", error.message);
-    rendered_release(&rendered);
+    for (uint32_t k = 0; k < count; k++)
+        rendered_release(&rendered[k]);
+}
+
+static void put(struct outbox *outbox, uint64_t lease, uint32_t number, size_t size) {
+    put_batch(outbox, lease, number, 1, size);
+}
+
+/* A file of the folder whose name ends so. */
+static char *some_file(const char *folder, const char *end) {
+    char *found = NULL;
+    DIR *listing = opendir(folder);
+    for (struct dirent *entry = readdir(listing); entry && !found; entry = readdir(listing)) {
+        size_t size = strlen(entry->d_name);
+        if (size >= strlen(end) && strcmp(entry->d_name + size - strlen(end), end) == 0)
+            found = path_join(folder, entry->d_name);
+    }
+    closedir(listing);
+    return found;
 }
 
 static void delivers_by_lease_until_acknowledged(void **state) {
@@ -77,6 +100,41 @@ static void delivers_by_lease_until_acknowledged(void **state) {
     assert_int_equal(results.count, 1);
     outbox_results_release(&results);
     outbox_close(outbox);
+    place_remove(place);
+}
+
+/* A batch is one file. It stays while anything in it is wanted; of a torn one what is whole is kept. */
+static void keeps_batches_in_files(void **state) {
+    char *place = place_create(), *path;
+    struct outbox *outbox = open_outbox(place);
+    struct message_results results;
+    struct digest keys[] = { key_of(1), key_of(2), key_of(3) }, eighth = key_of(8);
+    (void)state;
+    put_batch(outbox, 1, 1, 3, 1000);
+    put_batch(outbox, 1, 2, 3, 1000); /* one more, and two that are here already */
+    assert_int_equal(outbox_count(outbox), 4);
+    assert_int_equal(place_count(place), 2);
+    path = some_file(place, "0.batch");
+    outbox_forget(outbox, keys, 2);
+    assert_int_equal(place_count(place), 2);
+    outbox_forget(outbox, keys + 2, 1);
+    assert_int_equal(place_count(place), 1);
+    put_batch(outbox, 1, 5, 3, 1000);
+    outbox_close(outbox);
+    free(path);
+    path = some_file(place, "2.batch");
+    assert_int_equal(truncate(path, 3000), 0);
+    outbox = open_outbox(place);
+    assert_int_equal(outbox_count(outbox), 3);
+    put_batch(outbox, 1, 8, 1, 1000); /* into a file of its own */
+    assert_int_equal(place_count(place), 3);
+    outbox_resend(outbox, false);
+    outbox_forget(outbox, &eighth, 1);
+    outbox_next(&results, outbox, 1 << 20);
+    assert_int_equal(results.count, 3);
+    outbox_results_release(&results);
+    outbox_close(outbox);
+    free(path);
     place_remove(place);
 }
 
@@ -181,24 +239,13 @@ static void offers_what_may_be_there(void **state) {
     place_remove(place);
 }
 
-/* The first file of the folder. */
-static char *some_file(const char *folder) {
-    char *found = NULL;
-    DIR *listing = opendir(folder);
-    for (struct dirent *entry = readdir(listing); entry && !found; entry = readdir(listing))
-        if (entry->d_name[0] != '.')
-            found = path_join(folder, entry->d_name);
-    closedir(listing);
-    return found;
-}
-
 static void drops_what_is_torn(void **state) {
     char *place = place_create(), *path;
     struct outbox *outbox = open_outbox(place);
     struct message_results results;
     (void)state;
     put(outbox, 1, 1, 5000);
-    path = some_file(place);
+    path = some_file(place, ".batch");
     outbox_close(outbox);
     outbox = open_outbox(place); /* on disk alone now */
     outbox_resend(outbox, false);
@@ -212,7 +259,7 @@ static void drops_what_is_torn(void **state) {
     put(outbox, 1, 2, 5000);
     put(outbox, 1, 3, 5000);
     outbox_close(outbox);
-    path = some_file(place);
+    path = some_file(place, ".batch");
     FILE *file = fopen(path, "r+");
     fputs("flipped", file);
     fclose(file);
@@ -271,6 +318,7 @@ static void survives_kill_9(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delivers_by_lease_until_acknowledged),
+        cmocka_unit_test(keeps_batches_in_files),
         cmocka_unit_test(holds_to_its_credit),
         cmocka_unit_test(refused_ones_go_alone_then_go),
         cmocka_unit_test(adopts_into_a_new_lease),
