@@ -32,7 +32,7 @@ static struct digest key_of(uint32_t number) {
 /* Pictures number..number + count - 1, together. */
 static void put_batch(struct outbox *outbox, uint64_t lease, uint32_t number, uint32_t count, size_t size) {
     struct rendered rendered[LIMIT_BATCH];
-    struct outbox_entry entries[LIMIT_BATCH];
+    struct outbox_entry entries[LIMIT_BATCH] = { 0 };
     struct error error;
     for (uint32_t k = 0; k < count; k++) {
         rendered[k] = (struct rendered){ .png = BYTES_INIT, .render_ms = number + k };
