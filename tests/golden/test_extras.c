@@ -26,7 +26,7 @@ static void ok(enum err err, const struct error *error) {
 
 static void compare_case(const struct golden *golden, struct device *device, size_t place) {
     const json_t *item = json_array_get(golden->cases, place), *loras = json_object_get(item, "loras");
-    struct render_job job = golden_job(item);
+    struct render_job job = golden_job(golden, place);
     struct render_output output = { 0 };
     struct model_lora files[LORAS_LIMIT];
     struct model *model;

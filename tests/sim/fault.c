@@ -30,9 +30,11 @@ void fault_echo(int node, struct message *message) {
     message->progress.leases[0].steps = ECHO_STEP;
 }
 
+/* Cut off, or as long as it was and empty from there on: sizes may reach the disk before bytes do. */
 static void tear(const char *path) {
     struct stat info;
-    if (stat(path, &info) != 0 || truncate(path, (off_t)dice((uint64_t)info.st_size)) != 0)
+    if (stat(path, &info) != 0 || truncate(path, (off_t)dice((uint64_t)info.st_size)) != 0 ||
+        (chance(500) && truncate(path, info.st_size) != 0))
         broken("%s cannot be torn", path);
 }
 
@@ -51,16 +53,16 @@ void fault_tear_outbox(const char *folder, bool all) {
     if (listing)
         closedir(listing);
     for (int i = 0; i < count; i++) {
-        if (all || chance(300))
+        if (all || chance(200))
             unlink(names[i]);
-        else if (chance(300))
+        else if (chance(800))
             tear(names[i]);
         free(names[i]);
     }
 }
 
 static void kill_worker(struct worker_node *node) {
-    bool machine = chance(300);
+    bool machine = chance(node->workshop && workshop_outbox_count(node->workshop) ? 800 : 300); /* rather where something can be torn */
     trace("%s is killed%s", node->name, machine ? " with its machine" : "");
     worker_end(node, world.now_us + spread(SECOND / 10, 40 * SECOND));
     if (machine) {

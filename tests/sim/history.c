@@ -184,6 +184,17 @@ static void note_acknowledged(const struct message *message) {
     }
 }
 
+/* Liars lie about pictures; the bytes that they send are whole all the same. */
+static void note_results(int from, const struct message_results *results) {
+    for (size_t i = 0; i < results->count; i++) {
+        const struct result_item *item = &results->items[i];
+        struct pool_job *job = pool_find(&item->key);
+        pool_draw(job);
+        if (item->png_size != job->png.size || memcmp(item->png, job->png.data, item->png_size) != 0)
+            broken("%s delivers a torn picture of job %s", node_name(from), short_key(&job->key));
+    }
+}
+
 /* ---- what clients are told ------------------------------------------------------------------------------------------------------ */
 
 static void note_status(const struct message_status_report *report) {
@@ -259,6 +270,8 @@ void history_sent(int to, const struct message *message) {
 
 void history_heard(int from, const struct message *message) {
     trace_message(node_name(from), "coordinator", message);
+    if (message->type == MESSAGE_RESULTS)
+        note_results(from, &message->results);
     if (from == FIRST_CLIENT)
         note_question(message);
 }
