@@ -68,9 +68,10 @@ def write_tensors(path, shapes):
 def write_component(folder, name, model):
     """`model` lies on torch's meta device: names and shapes, no numbers."""
     os.makedirs(os.path.join(folder, name))
-    config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
-    with open(os.path.join(folder, name, "config.json"), "w") as file:
-        json.dump(config, file, default=str)
+    if name.startswith("text"):
+        model.config.to_json_file(os.path.join(folder, name, "config.json"))
+    else:
+        model.save_config(os.path.join(folder, name))
     library = "model" if name.startswith("text") else "diffusion_pytorch_model"
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if not key.endswith("position_ids")}
     write_tensors(os.path.join(folder, name, library + ".safetensors"), shapes)
