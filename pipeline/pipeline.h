@@ -87,6 +87,7 @@ struct render_job {
     const uint8_t *init;    /* [height,width,3]: the picture to start from, or NULL: nothing but noise. All or none: * */
     const uint8_t *mask;    /* [height,width,3]: white where init is drawn anew. Models for inpainting want it, others none */
     double strength;        /* * 0..1: how much of the way from noise is walked from init. 0 would be none and stands for 1 */
+    double refiner_switch;  /* * 0..1, neither: the share of the way after which the renderer's refiner takes over, if it has one */
 };
 
 enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };
@@ -132,6 +133,10 @@ MUST_USE enum err model_memory_check(struct memory_need *need, struct device *de
 MUST_USE enum err renderer_create(struct renderer **renderer, struct model *model, uint64_t budget_bytes,
                                   struct error *error);
 void renderer_destroy(struct renderer *renderer);
+
+/* From here on the renderer's jobs are handed on to `refiner` (its latents must be of the same kind) where their refiner_switch says.
+ * The refiner gets half of the budget. */
+MUST_USE enum err renderer_refine(struct renderer *renderer, struct model *refiner, struct error *error);
 
 /* Draw `count` jobs as one batch into outputs[count]. `trace` (may be NULL; count must be 1 then) is a path for the
  * safetensors file of DESIGN section 4. Fails as a whole only before work, on cancel or on memory. */

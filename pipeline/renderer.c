@@ -2,6 +2,7 @@
  * renderer.c - one run's memory, reused for every batch: prompts, recorded runs, scratch; and the way from jobs to
  * pictures.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +30,12 @@ struct renderer {
     uint32_t run_count;
     struct buffer *scratch; /* for the program that runs; attached to all runs */
     uint64_t batch;
+    struct renderer *refiner; /* walks the end of the way; owned; NULL: none */
 };
+
+static bool model_inpaints(const struct model *model) {
+    return model->unet.config.in_channels != model->unet.config.out_channels;
+}
 
 /* ---- checks ----------------------------------------------------------------------------------------------------- */
 
@@ -66,9 +72,9 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
             is_guided(model, job) != is_guided(model, &jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
             strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction) ||
             job->vae_tiling != jobs[0].vae_tiling || (job->init == NULL) != (jobs[0].init == NULL) ||
-            job->strength != jobs[0].strength) {
+            job->strength != jobs[0].strength || job->refiner_switch != jobs[0].refiner_switch) {
             err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength,"
-                            " guided or not, and from a picture or not, jobs 1 and %zu differ", i + 1);
+                            " refiner_switch, guided or not, and from a picture or not, jobs 1 and %zu differ", i + 1);
         } else if (job->vae_tiling % tiled_unit(model) != 0) {
             err = error_set(error, ERR_INVALID, "vae_tiling: want 0 or a multiple of %u for this model, job has %u",
                             tiled_unit(model), job->vae_tiling);
@@ -259,9 +265,27 @@ void renderer_destroy(struct renderer *renderer) {
     while (renderer->run_count > 0) {
         forget_run(renderer, 0);
     }
+    renderer_destroy(renderer->refiner);
     conditions_release(&renderer->conditions);
     buffer_destroy(renderer->scratch);
     free(renderer);
+}
+
+enum err renderer_refine(struct renderer *renderer, struct model *refiner, struct error *error) {
+    const struct model_shape *first = &renderer->model->shape, *second = &refiner->shape;
+    assert(renderer->refiner == NULL);
+    if (first->pixels_per_latent != second->pixels_per_latent || first->latent_channels != second->latent_channels) {
+        return error_set(error, ERR_INVALID, "refiner: want the model's latents, %u channels of %u pixels a side, it has %u of %u",
+                         first->latent_channels, first->pixels_per_latent, second->latent_channels, second->pixels_per_latent);
+    }
+    if (model_inpaints(refiner)) {
+        return error_set(error, ERR_UNSUPPORTED, "refiner: want a model that draws whole pictures, it is one for inpainting");
+    }
+    enum err err = renderer_create(&renderer->refiner, refiner, renderer->budget / 2, error);
+    if (err == ERR_OK) {
+        renderer->budget -= renderer->budget / 2;
+    }
+    return err;
 }
 
 void render_output_release(struct render_output *output) {
@@ -351,7 +375,6 @@ static enum err read_prompts(struct renderer *renderer, struct batch *batch, str
         struct denoise_job *work = &batch->work[i];
         work->guidance = job->cfg;
         work->rescale = job->cfg_rescale;
-        noise_init(&work->noise, job->seed);
         enum err err = conditions_find(&work->prompt, &renderer->conditions, job->prompt, job->clip_skip, false, error);
         if (err == ERR_OK && negatives) {
             err = conditions_find(&work->negative, &renderer->conditions, job->negative, job->clip_skip, true, error);
@@ -431,7 +454,7 @@ static enum err decode(struct batch *batch, const struct render_watch *watch, st
     struct decoding *decoding = &batch->run->decoding;
     for (uint32_t i = 0; i < decoding->program_count; i++) {
         decoding_run(decoding, i);
-        if (!render_watch_ask(watch, RENDER_DECODE, batch->plan.rows, batch->plan.rows)) {
+        if (!render_watch_ask(watch, RENDER_DECODE, batch->plan.all, batch->plan.all)) {
             return error_set(error, ERR_CANCELLED, "cancelled while decoding");
         }
     }
@@ -478,13 +501,30 @@ static void trace_prompt(struct trace *trace, const struct conditions *condition
     free(condition);
 }
 
-static void trace_start(struct batch *batch, const struct conditions *conditions) {
+static void trace_prompts(struct batch *batch, const struct conditions *conditions) {
     static const struct trace_names PROMPT = { { "ids", "ids_2" }, "condition", "pooled" };
     static const struct trace_names NEGATIVE = { { "uncond_ids", "uncond_ids_2" }, "uncondition", "unpooled" };
-    trace_prompt(batch->trace, conditions, batch->work[0].prompt, &PROMPT);
-    trace_prompt(batch->trace, conditions, batch->work[0].negative, &NEGATIVE);
-    trace_add_doubles(batch->trace, "timesteps", batch->plan.timesteps, batch->plan.rows);
-    trace_add_doubles(batch->trace, "sigmas", batch->plan.sigmas, batch->plan.rows + 1);
+    static const struct trace_names REFINER = { { "refiner.ids", "refiner.ids_2" }, "refiner.condition", "refiner.pooled" };
+    static const struct trace_names REFINER_NEGATIVE = { { "refiner.uncond_ids", "refiner.uncond_ids_2" },
+                                                         "refiner.uncondition", "refiner.unpooled" };
+    bool second = batch->plan.first != 0;
+    trace_prompt(batch->trace, conditions, batch->work[0].prompt, second ? &REFINER : &PROMPT);
+    trace_prompt(batch->trace, conditions, batch->work[0].negative, second ? &REFINER_NEGATIVE : &NEGATIVE);
+}
+
+/* Of the whole way, whoever walks it. */
+static void trace_levels(struct trace *trace, const struct plan *first, const struct plan *second) {
+    double *timesteps = memory_get_array(first->all, sizeof *timesteps), *sigmas = memory_get_array(first->all + 1, sizeof *sigmas);
+    memcpy(timesteps, first->timesteps, first->rows * sizeof *timesteps);
+    memcpy(sigmas, first->sigmas, (first->rows + 1) * sizeof *sigmas);
+    if (second->rows != 0) {
+        memcpy(timesteps + first->rows, second->timesteps, second->rows * sizeof *timesteps);
+        memcpy(sigmas + first->rows, second->sigmas, (second->rows + 1) * sizeof *sigmas);
+    }
+    trace_add_doubles(trace, "timesteps", timesteps, first->all);
+    trace_add_doubles(trace, "sigmas", sigmas, first->all + 1);
+    free(timesteps);
+    free(sigmas);
 }
 
 static enum err trace_end(struct batch *batch, const char *path, struct error *error) {
@@ -501,64 +541,101 @@ static enum err trace_end(struct batch *batch, const char *path, struct error *e
     return trace_write(batch->trace, path, error);
 }
 
-/* Prompts, noise, pixels. */
-static enum err render(struct renderer *renderer, struct batch *batch, const struct render_watch *watch,
-                       struct error *error) {
+/* Everything of a batch that can be wrong, and its memory. */
+static enum err prepare(struct renderer *renderer, struct batch *batch, enum plan_part part, struct error *error) {
+    const struct render_job *job = &batch->jobs[0];
+    struct plan_request request = { .sampler = job->sampler, .schedule = job->schedule, .prediction = job->prediction,
+                                    .steps = job->steps, .strength = job->strength, .part = part,
+                                    .refiner_switch = job->refiner_switch };
+    enum err err = check_jobs(renderer->model, batch->jobs, batch->count, error);
+    if (err == ERR_OK) {
+        err = plan_make(&batch->plan, &renderer->model->process, &request, error);
+    }
+    if (err != ERR_OK || (err = have_slots(renderer, batch->count, error)) != ERR_OK) {
+        return err;
+    }
+    batch->work = memory_get_array(batch->count, sizeof *batch->work);
+    if (part != PLAN_SECOND && (err = read_starts(renderer, batch, error)) != ERR_OK) {
+        return err;
+    }
+    struct run_kind kind = { .width = job->width, .height = job->height, .count = (uint32_t)batch->count,
+                             .guided = is_guided(renderer->model, job), .fresh = batch->plan.needs_noise, .unit = batch->trace != NULL,
+                             .vae_tiling = job->vae_tiling, .first = part == PLAN_FIRST };
+    err = find_run(&batch->run, renderer, &kind, error);
+    if (err == ERR_OK) {
+        batch->run->used_at = ++renderer->batch;
+    }
+    return err;
+}
+
+/* Prompts, and the model's part of the way to a picture. */
+static enum err walk(struct renderer *renderer, struct batch *batch, const struct denoiser *before,
+                     const struct render_watch *watch, struct error *error) {
     enum err err = read_prompts(renderer, batch, error);
     if (err != ERR_OK) {
         return err;
     }
-    if (!render_watch_ask(watch, RENDER_TEXT, 0, batch->plan.rows)) {
-        return error_set(error, ERR_CANCELLED, "cancelled before the first step");
+    if (!render_watch_ask(watch, RENDER_TEXT, batch->plan.first, batch->plan.all)) {
+        return error_set(error, ERR_CANCELLED, "cancelled before step %u of %u", batch->plan.first + 1, batch->plan.all);
     }
     if (batch->trace != NULL) {
-        trace_start(batch, &renderer->conditions);
+        trace_prompts(batch, &renderer->conditions);
     }
-    err = denoise(&batch->run->denoiser, &batch->plan, batch->work, watch, batch->trace, error);
+    return denoise(&batch->run->denoiser, &batch->plan, batch->work, before, watch, batch->trace, error);
+}
+
+/* From noise to pixels, the refiner's part included. */
+static enum err render(struct renderer *renderer, struct batch *batch, struct batch *second, const struct render_watch *watch,
+                       struct error *error) {
+    for (size_t i = 0; i < batch->count; i++) {
+        noise_init(&batch->work[i].noise, batch->jobs[i].seed);
+    }
+    if (batch->trace != NULL) {
+        trace_levels(batch->trace, &batch->plan, &second->plan);
+    }
+    enum err err = walk(renderer, batch, NULL, watch, error);
+    if (err == ERR_OK && renderer->refiner != NULL) {
+        for (size_t i = 0; i < batch->count; i++) {
+            second->work[i].noise = batch->work[i].noise; /* one generator a picture, whoever draws from it */
+        }
+        err = walk(renderer->refiner, second, &batch->run->denoiser, watch, error);
+        batch = second;
+    }
     return err == ERR_OK ? decode(batch, watch, error) : err;
+}
+
+static void batch_release(struct batch *batch) {
+    free(batch->work);
+    free(batch->added);
+    free(batch->starts);
+    plan_release(&batch->plan);
 }
 
 enum err renderer_render(struct renderer *renderer, const struct render_job *jobs, size_t count,
                          const struct render_watch *watch, const char *trace_path, struct render_output *outputs,
                          struct error *error) {
     struct trace trace = { 0 };
-    struct batch batch = { .jobs = jobs, .count = count, .trace = trace_path == NULL ? NULL : &trace };
+    struct batch batch = { .jobs = jobs, .count = count, .trace = trace_path == NULL ? NULL : &trace }, second = batch;
+    struct batch *last = renderer->refiner == NULL ? &batch : &second;
     if (count == 0 || (trace_path != NULL && count != 1)) {
         return error_set(error, ERR_INVALID, "batch: want %s, got %zu jobs", count == 0 ? "a job" : "one job for a trace",
                          count);
     }
-    enum err err = check_jobs(renderer->model, jobs, count, error);
+    enum err err = prepare(renderer, &batch, renderer->refiner == NULL ? PLAN_WHOLE : PLAN_FIRST, error);
+    if (err == ERR_OK && renderer->refiner != NULL) {
+        err = prepare(renderer->refiner, &second, PLAN_SECOND, error);
+    }
     if (err == ERR_OK) {
-        struct plan_request request = { .sampler = jobs[0].sampler, .schedule = jobs[0].schedule,
-                                        .prediction = jobs[0].prediction, .steps = jobs[0].steps,
-                                        .strength = jobs[0].strength };
-        err = plan_make(&batch.plan, &renderer->model->process, &request, error);
+        err = render(renderer, &batch, &second, watch, error);
     }
-    if (err != ERR_OK || (err = have_slots(renderer, count, error)) != ERR_OK) {
-        goto done;
+    if (err == ERR_OK && trace_path != NULL) {
+        err = trace_end(last, trace_path, error);
     }
-    struct run_kind kind = { .width = jobs[0].width, .height = jobs[0].height, .count = (uint32_t)count,
-                             .guided = is_guided(renderer->model, &jobs[0]), .fresh = batch.plan.needs_noise,
-                             .unit = trace_path != NULL, .vae_tiling = jobs[0].vae_tiling };
-    batch.work = memory_get_array(count, sizeof *batch.work);
-    if ((err = read_starts(renderer, &batch, error)) != ERR_OK || (err = find_run(&batch.run, renderer, &kind, error)) != ERR_OK) {
-        goto done;
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        outputs[i] = take_output(&last->run->decoding, (uint32_t)i, jobs[0].width, jobs[0].height);
     }
-    batch.run->used_at = ++renderer->batch;
-    if ((err = render(renderer, &batch, watch, error)) != ERR_OK) {
-        goto done;
-    }
-    if (trace_path != NULL && (err = trace_end(&batch, trace_path, error)) != ERR_OK) {
-        goto done;
-    }
-    for (size_t i = 0; i < count; i++) {
-        outputs[i] = take_output(&batch.run->decoding, (uint32_t)i, kind.width, kind.height);
-    }
-done:
-    free(batch.work);
-    free(batch.added);
-    free(batch.starts);
-    plan_release(&batch.plan);
+    batch_release(&batch);
+    batch_release(&second);
     trace_release(&trace);
     return err;
 }

@@ -157,7 +157,8 @@ uint64_t encoding_bytes(const struct encoding *encoding) {
 
 bool run_kind_equal(const struct run_kind *a, const struct run_kind *b) {
     return a->width == b->width && a->height == b->height && a->count == b->count && a->guided == b->guided &&
-           a->fresh == b->fresh && a->unit == b->unit && a->vae_tiling == b->vae_tiling;
+           a->fresh == b->fresh && a->unit == b->unit && a->vae_tiling == b->vae_tiling &&
+           a->first == b->first;
 }
 
 enum err run_create(struct run **run, const struct model *model, const struct cross_memory *memory,
@@ -169,7 +170,7 @@ enum err run_create(struct run **run, const struct model *model, const struct cr
     struct run *made = memory_get(sizeof *made);
     made->kind = *kind;
     enum err err = denoiser_init(&made->denoiser, &model->unet, model->backend, memory, &shape, error);
-    if (err == ERR_OK) {
+    if (err == ERR_OK && !kind->first) {
         err = decoding_init(&made->decoding, model, made->denoiser.latents, kind, program_memory(made->denoiser.step), error);
     }
     if (err != ERR_OK) {
@@ -189,7 +190,7 @@ void run_destroy(struct run *run) {
 }
 
 uint64_t run_bytes(const struct run *run) {
-    return denoiser_bytes(&run->denoiser) + decoding_bytes(&run->decoding);
+    return denoiser_bytes(&run->denoiser) + (run->kind.first ? 0 : decoding_bytes(&run->decoding));
 }
 
 uint64_t run_scratch(const struct run *run) {

@@ -19,6 +19,7 @@ struct run_kind {
     bool fresh; /* for ancestral samplers, too */
     bool unit;  /* keeps the picture as floats, for traces */
     uint32_t vae_tiling; /* pixels a side of a tile, 0: decoded in one piece */
+    bool first; /* another model walks on from its latents: they are not decoded */
 };
 
 /* Latents to pixels, `chunk` pictures a program; where tiled, one, and from the canvas. */

@@ -46,21 +46,28 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
 }
 
 static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace);
+static void latents_take(struct denoiser *d, const struct denoiser *before);
+static void words_upload(struct denoiser *d, const struct denoise_job *jobs);
 static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t first, struct denoise_job *jobs);
 
-enum err denoise(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, const struct render_watch *watch,
-                 struct trace *trace, struct error *error) {
-    latents_start(d, plan, jobs, trace); /* nothing but noise, as loud as the schedule begins */
+enum err denoise(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, const struct denoiser *before,
+                 const struct render_watch *watch, struct trace *trace, struct error *error) {
+    words_upload(d, jobs);
+    if (before == NULL) {
+        latents_start(d, plan, jobs, trace); /* nothing but noise, as loud as the schedule begins */
+    } else {
+        latents_take(d, before); /* what another model has made of it so far */
+    }
     for (uint32_t step = 0; step < plan->rows; step++) {
         if (step % DENOISE_WINDOW == 0) {
             window_upload(d, plan, step, jobs);
         }
         program_run(d->step);
         if (trace != NULL) {
-            trace_add_latents(trace, d->latents, step + 1, d->height, d->width, d->channels);
+            trace_add_latents(trace, d->latents, plan->first + step + 1, d->height, d->width, d->channels);
         }
-        if (!render_watch_ask(watch, RENDER_STEP, step + 1, plan->rows)) {
-            return error_set(error, ERR_CANCELLED, "cancelled after step %u of %u", step + 1, plan->rows);
+        if (!render_watch_ask(watch, RENDER_STEP, plan->first + step + 1, plan->all)) {
+            return error_set(error, ERR_CANCELLED, "cancelled after step %u of %u", plan->first + step + 1, plan->all);
         }
     }
     backend_wait(d->backend);
@@ -136,38 +143,15 @@ static void tell_guidance(float *out, double guidance, uint32_t width) {
 
 static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace) {
     size_t size = (size_t)d->height * d->width * d->channels;
-    uint32_t copies = d->guided ? 2 : 1;
     float *latents = memory_get_array(d->count * size, sizeof *latents);
     float *plain = trace == NULL ? NULL : memory_get_array(size, sizeof *plain);
-    float *guidance = memory_get_array(2 * d->count, sizeof *guidance);
-    int32_t *slots = memory_get_array(copies * d->count, sizeof *slots);
     size_t beside = (size_t)d->height * d->width * d->beside;
     float *surround = memory_get_array(d->count * beside, sizeof *surround);
-    float *told = memory_get_array(d->count * d->told_width, sizeof *told);
     for (uint32_t i = 0; i < d->count; i++) {
         image_start(latents + i * size, surround + i * beside, plain, plan, &jobs[i], d);
-        if (d->told_width != 0) {
-            tell_guidance(told + i * d->told_width, jobs[i].guidance, d->told_width);
-        }
-        guidance[2 * i] = (float)jobs[i].guidance;
-        guidance[2 * i + 1] = (float)jobs[i].rescale;
-        slots[(copies - 1) * d->count + i] = (int32_t)jobs[i].prompt;
-        if (d->guided) {
-            slots[i] = (int32_t)jobs[i].negative;
-        }
     }
     buffer_upload(d->latents, 0, latents, buffer_size(d->latents));
-    buffer_upload(d->guidance, 0, guidance, buffer_size(d->guidance));
-    buffer_upload(d->slots, 0, slots, buffer_size(d->slots));
-    buffer_upload(d->told, 0, told, buffer_size(d->told));
-    for (uint32_t i = 0; d->added_width != 0 && i < d->count; i++) {
-        size_t bytes = d->added_width * sizeof(float);
-        buffer_upload(d->added, ((copies - 1) * d->count + i) * bytes, jobs[i].added, bytes);
-        if (d->guided) {
-            buffer_upload(d->added, i * bytes, jobs[i].added_negative, bytes);
-        }
-    }
-    for (uint32_t copy = 0; beside != 0 && copy < copies; copy++) {
+    for (uint32_t copy = 0; beside != 0 && copy < (d->guided ? 2u : 1u); copy++) {
         size_t bytes = d->count * beside * sizeof *surround;
         buffer_upload(d->surround, copy * bytes, surround, bytes);
     }
@@ -179,6 +163,46 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     free(latents);
     free(plain);
     free(surround);
+}
+
+static void latents_take(struct denoiser *d, const struct denoiser *before) {
+    size_t bytes = buffer_size(d->latents);
+    float *values = memory_get(bytes);
+    assert(buffer_size(before->latents) == bytes && d->beside == 0);
+    buffer_download(before->latents, 0, values, bytes);
+    buffer_upload(d->latents, 0, values, bytes);
+    buffer_download(before->history, 0, values, bytes);
+    buffer_upload(d->history, 0, values, bytes);
+    free(values);
+}
+
+/* What each image is guided by. */
+static void words_upload(struct denoiser *d, const struct denoise_job *jobs) {
+    uint32_t copies = d->guided ? 2 : 1;
+    float *guidance = memory_get_array(2 * d->count, sizeof *guidance);
+    int32_t *slots = memory_get_array(copies * d->count, sizeof *slots);
+    float *told = memory_get_array(d->count * d->told_width, sizeof *told);
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (d->told_width != 0) {
+            tell_guidance(told + i * d->told_width, jobs[i].guidance, d->told_width);
+        }
+        guidance[2 * i] = (float)jobs[i].guidance;
+        guidance[2 * i + 1] = (float)jobs[i].rescale;
+        slots[(copies - 1) * d->count + i] = (int32_t)jobs[i].prompt;
+        if (d->guided) {
+            slots[i] = (int32_t)jobs[i].negative;
+        }
+    }
+    buffer_upload(d->guidance, 0, guidance, buffer_size(d->guidance));
+    buffer_upload(d->slots, 0, slots, buffer_size(d->slots));
+    buffer_upload(d->told, 0, told, buffer_size(d->told));
+    for (uint32_t i = 0; d->added_width != 0 && i < d->count; i++) {
+        size_t bytes = d->added_width * sizeof(float);
+        buffer_upload(d->added, ((copies - 1) * d->count + i) * bytes, jobs[i].added, bytes);
+        if (d->guided) {
+            buffer_upload(d->added, i * bytes, jobs[i].added_negative, bytes);
+        }
+    }
     free(told);
     free(guidance);
     free(slots);

@@ -63,8 +63,10 @@ struct denoise_job {
     const float *mask;   /* inpainting U-Nets. [h,w]: 1 where it is drawn anew, else 0 */
 };
 
-/* Leaves the finished latents in denoiser->latents. ERR_CANCELLED where `watch` says so. trace: NULL, or of one image. */
+/* Leaves the finished latents in denoiser->latents. `before` (or NULL: from noise or pictures): the denoiser of the same shape whose
+ * way this one walks on. ERR_CANCELLED where `watch` says so. trace: NULL, or of one image. */
 MUST_USE enum err denoise(struct denoiser *denoiser, const struct plan *plan, struct denoise_job *jobs,
-                          const struct render_watch *watch, struct trace *trace, struct error *error);
+                          const struct denoiser *before, const struct render_watch *watch, struct trace *trace,
+                          struct error *error);
 
 #endif

@@ -25,6 +25,8 @@ struct draft {
     struct noise_level *levels; /* [count] */
     uint32_t count;
     double start_sigma;         /* noise of the picture that is started from */
+    enum plan_part part;
+    uint32_t first, rows;       /* the levels of the part */
 };
 
 static bool as_diffusers(const struct draft *draft) {
@@ -360,6 +362,27 @@ static enum err cut_start(struct draft *draft, double strength, struct error *er
     return ERR_OK;
 }
 
+/* The levels of one of two models. */
+static enum err cut_part(struct draft *draft, const struct plan_request *request, struct error *error) {
+    draft->part = request->part;
+    draft->rows = draft->count;
+    if (request->part == PLAN_WHOLE) {
+        return ERR_OK;
+    }
+    double steps = draft->process->train_steps, cut = rint(steps - request->refiner_switch * steps);
+    uint32_t mine = 0;
+    while (mine < draft->count && draft->levels[mine].timestep >= cut) {
+        mine++;
+    }
+    if (mine == 0 || mine == draft->count) {
+        return error_set(error, ERR_INVALID, "refiner_switch: want a share that leaves each model one of the %u evaluations, %g"
+                         " leaves the %s none", draft->count, request->refiner_switch, mine == 0 ? "first" : "refiner");
+    }
+    draft->first = request->part == PLAN_FIRST ? 0 : mine;
+    draft->rows = request->part == PLAN_FIRST ? mine : draft->count - mine;
+    return ERR_OK;
+}
+
 /* A1111's samplers limit no picture; of diffusers' ours, DDIM and LCM do both, DPM++ 2M thresholds. */
 static bool limits_apply(const struct draft *draft) {
     return as_diffusers(draft) && !method_explodes(draft->method) &&
@@ -379,7 +402,7 @@ static struct sampler_options options_of(const struct draft *draft) {
 }
 
 static struct plan plan_of(const struct draft *draft) {
-    struct plan plan = { .rows = draft->count, .initial_scale = initial_scale(draft), .picture_scale = 1.0,
+    struct plan plan = { .rows = draft->rows, .first = draft->first, .all = draft->count, .initial_scale = initial_scale(draft), .picture_scale = 1.0,
                          .noise_scale = draft->start_sigma };
     struct sampler_options options = options_of(draft);
     plan.table = memory_get_array(plan.rows, sizeof *plan.table);
@@ -392,12 +415,18 @@ static struct plan plan_of(const struct draft *draft) {
         plan.picture_scale = mix.alpha;
         plan.noise_scale = mix.spread;
     }
-    sampler_rows(plan.table, draft->levels, draft->count, &options);
+    const struct noise_level *levels = draft->levels + draft->first;
+    /* diffusers' second pipeline has no memory of the first; A1111 changes models under one sampler. */
+    uint32_t begin = draft->part == PLAN_SECOND && as_diffusers(draft) ? draft->first : 0;
+    struct step_row *rows = memory_get_array(draft->count, sizeof *rows);
+    sampler_rows(rows + begin, draft->levels + begin, draft->count - begin, &options);
+    memcpy(plan.table, rows + draft->first, plan.rows * sizeof *rows);
+    free(rows);
     for (uint32_t i = 0; i < plan.rows; i++) {
-        plan.timesteps[i] = draft->levels[i].timestep;
-        plan.sigmas[i] = draft->levels[i].sigma;
+        plan.timesteps[i] = levels[i].timestep;
+        plan.sigmas[i] = levels[i].sigma;
     }
-    plan.sigmas[plan.rows] = draft->levels[plan.rows - 1].next;
+    plan.sigmas[plan.rows] = levels[plan.rows - 1].next;
     return plan;
 }
 
@@ -435,6 +464,9 @@ enum err plan_make(struct plan *plan, const struct process *process, const struc
     }
     if (err == ERR_OK) {
         err = cut_start(&draft, request->strength, error);
+    }
+    if (err == ERR_OK) {
+        err = cut_part(&draft, request, error);
     }
     if (err == ERR_OK) {
         *plan = plan_of(&draft);

@@ -15,6 +15,9 @@
 #include "pipeline/backend/backend.h"
 #include "pipeline/denoise/process.h"
 
+/* Of a way that two models share: the part of the first, or of the second. */
+enum plan_part { PLAN_WHOLE, PLAN_FIRST, PLAN_SECOND };
+
 /* What a job asks for, in the words of DESIGN section 4. */
 struct plan_request {
     const char *sampler;    /* "Euler a" */
@@ -22,11 +25,15 @@ struct plan_request {
     const char *prediction; /* "epsilon", "v", "sample"; NULL: what the model's config says */
     uint32_t steps;
     double strength;        /* 0..1: the share of the way that is walked, its end. 1 (and 0, which would be none): all of it */
+    enum plan_part part;
+    double refiner_switch;  /* of a part: the share of the training's timesteps, from noise on, that is the first model's. The second
+                             * takes over at the first evaluation below it, as with diffusers' denoising_end and denoising_start */
 };
 
 /* Everything about one run that does not depend on the picture. */
 struct plan {
     uint32_t rows;           /* evaluations */
+    uint32_t first, all;     /* of how many altogether they are, and how many precede them: a part's are not all */
     struct step_row *table;  /* [rows], owned */
     double *timesteps;       /* [rows], owned: for traces */
     double *sigmas;          /* [rows + 1], owned: sigma = sqrt((1-a)/a), the last is where the run ends */

@@ -75,6 +75,7 @@ struct render_job golden_job(const struct golden *golden, size_t place) {
         .prediction = text_at(item, "prediction"),
         .clip_skip = (uint32_t)number_at(item, "clip_skip"),
         .vae_tiling = (uint32_t)json_integer_value(json_object_get(item, "vae_tiling")), /* absent: 0 */
+        .refiner_switch = number_at(item, "refiner_switch"),
         .init = picture_at(golden, place, "init"),
         .mask = picture_at(golden, place, "mask"),
         .strength = number_at(item, "strength"),
@@ -156,7 +157,8 @@ static void compare_pixels(const struct golden *golden, size_t place, const stru
 
 double golden_compare(const struct golden *golden, size_t place, const char *path, const char *title) {
     static const char *const IDS[] = { "ids", "uncond_ids", "ids_2", "uncond_ids_2" };
-    static const char *const TEXTS[] = { "condition", "uncondition", "pooled", "unpooled" };
+    static const char *const TEXTS[] = { "condition", "uncondition", "pooled", "unpooled", "refiner.condition", "refiner.uncondition",
+                                         "refiner.pooled", "refiner.unpooled" };
     static const struct { const char *name; double tolerance; bool relative; } LEVELS[] = {
         { "noise", 3e-6, false }, { "timesteps", 1e-3, false }, { "sigmas", 1e-5, true } };
     struct tolerance tolerance = golden_tolerance(json_array_get(golden->cases, place));

@@ -20,7 +20,7 @@
 enum { MATES = 3 };
 
 struct subject {
-    const char *model;  /* tests/golden/families/MODEL.json */
+    const char *model;  /* tests/golden/families/MODEL.json; with a refiner: FIRST+SECOND */
     const char *family;
     bool old_keys;      /* text encoders as transformers wrote them before version 5 */
 };
@@ -33,26 +33,43 @@ static void ok(enum err err, const struct error *error) {
 
 struct scene {
     struct device *device;
-    struct model *model;
+    struct model *model, *refiner;
     struct renderer *renderer;
-    char *folder;
 };
+
+static struct model *random_model(struct device *device, const char *name, const char *family, bool old_keys) {
+    struct error error;
+    struct model *model;
+    char *folder = text_format("%s/families-%s", BINARY_DIR, name);
+    random_model_write(folder, name, old_keys);
+    ok(model_load(&model, device, folder, &error), &error);
+    assert_string_equal(model_shape(model)->family, family);
+    free(folder);
+    return model;
+}
 
 static void scene_open(struct scene *scene, const char *device, const struct subject *subject, uint32_t threads) {
     struct error error;
-    scene->folder = text_format("%s/families-%s", BINARY_DIR, subject->model);
-    random_model_write(scene->folder, subject->model, subject->old_keys);
+    char *name = text_copy(subject->model), *refiner = strchr(name, '+');
+    if (refiner != NULL) {
+        *refiner++ = '\0';
+    }
+    *scene = (struct scene){ 0 };
     ok(device_open(&scene->device, device, threads, &error), &error);
-    ok(model_load(&scene->model, scene->device, scene->folder, &error), &error);
-    assert_string_equal(model_shape(scene->model)->family, subject->family);
+    scene->model = random_model(scene->device, name, subject->family, subject->old_keys);
     ok(renderer_create(&scene->renderer, scene->model, 0, &error), &error);
+    if (refiner != NULL) {
+        scene->refiner = random_model(scene->device, refiner, "sdxl-refiner", subject->old_keys);
+        ok(renderer_refine(scene->renderer, scene->refiner, &error), &error);
+    }
+    free(name);
 }
 
 static void scene_close(struct scene *scene) {
     renderer_destroy(scene->renderer);
     model_destroy(scene->model);
+    model_destroy(scene->refiner);
     device_close(scene->device);
-    free(scene->folder);
 }
 
 static double compare_case(struct scene *scene, const struct golden *golden, const char *device,
@@ -106,7 +123,7 @@ static void test_mates(void **state) {
     for (uint32_t i = 0; i < MATES; i++) {
         jobs[i] = (struct render_job){ .prompt = PROMPTS[i], .negative = NEGATIVES[i], .seed = 7 + i, .width = 40,
                                        .height = 24, .steps = 3, .cfg = 3.0 + i, .sampler = "Euler a", .schedule = "karras",
-                                       .clip_skip = 1 };
+                                       .clip_skip = 1, .refiner_switch = 0.5 };
     }
     scene_open(&two, "cpu", subject, 2);
     ok(renderer_render(two.renderer, jobs, MATES, NULL, NULL, batch, &error), &error);
@@ -129,6 +146,7 @@ int main(void) {
         { "sd2-a", "sd2", true },      { "sd2-b", "sd2", false },    { "sd2-c", "sd2", true },
         { "sdxl-a", "sdxl", true },    { "sdxl-b", "sdxl", false },  { "sdxl-c", "sdxl", true },
         { "refiner-a", "sdxl-refiner", true }, { "refiner-b", "sdxl-refiner", false },
+        { "sdxl-a+refiner-a", "sdxl", true },  { "sdxl-b+refiner-b", "sdxl", false },
     };
     enum { SUBJECTS = sizeof subjects / sizeof *subjects };
     struct CMUnitTest tests[2 * SUBJECTS];

@@ -97,10 +97,12 @@ static void test_bad_jobs(void **state) {
     refuse(&job, 1, ERR_INVALID, "cfg: want a finite number, job has inf");
     struct render_job two[2] = { job_of(0), job_of(1) };
     two[1].steps = 4;
-    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, guided or not, and from a picture or not, jobs 1 and 2 differ");
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, refiner_switch,"
+           " guided or not, and from a picture or not, jobs 1 and 2 differ");
     two[1] = job_of(1);
     two[1].cfg = 1.0;
-    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, guided or not, and from a picture or not, jobs 1 and 2 differ");
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, refiner_switch,"
+           " guided or not, and from a picture or not, jobs 1 and 2 differ");
     refuse(two, 0, ERR_INVALID, "batch: want a job, got 0 jobs");
 }
 
