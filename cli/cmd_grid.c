@@ -69,7 +69,7 @@ static char *axis_label(const struct sweep *sweep, uint32_t first, uint32_t end,
             spec_get(&value, spec, field);
             if (label.size)
                 bytes_add_text(&label, ", ");
-            if (field == FIELD_MODEL || catalog_field(field)->type == TYPE_FILE) /* a digest's first letters name it well enough */
+            if (catalog_field(field)->type == TYPE_MODEL || catalog_field(field)->type == TYPE_FILE) /* a digest's first letters name it well enough */
                 bytes_add_format(&label, "%s %.10s", catalog_field(field)->name, bytes_text(&value));
             else if (field == FIELD_PROMPT)
                 bytes_add_text(&label, bytes_text(&value));

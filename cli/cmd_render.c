@@ -46,6 +46,24 @@ static enum err set_field(struct spec *spec, struct file_book *book, enum field 
     return err;
 }
 
+static enum err set_refiner(struct spec *spec, struct file_places *places, const char *text, struct error *error) {
+    struct model_facts facts;
+    char *folder;
+    enum err err = model_find(&folder, text, NULL, error);
+    if (!err && (err = model_facts_read(&facts, folder, error)) != ERR_OK)
+        free(folder);
+    if (err) {
+        error_prefix(error, "refiner");
+        return err;
+    }
+    spec->refiner = facts.digest;
+    if (file_places_find(places, &facts.digest))
+        free(folder);
+    else
+        file_places_add(places, &facts.digest, folder);
+    return ERR_OK;
+}
+
 /* The checked job, and where its model and files lie (the caller's to release, also on failure). */
 static enum err resolve(struct spec *spec, struct file_places *places, const struct render_flags *flags, struct error *error) {
     struct file_book book = { 0 };
@@ -60,12 +78,14 @@ static enum err resolve(struct spec *spec, struct file_places *places, const str
     spec->model = facts.digest;
     file_places_add(places, &facts.digest, folder);
     folder = NULL;
+    if (flags->fields[FIELD_REFINER] && (err = set_refiner(spec, places, flags->fields[FIELD_REFINER], error)))
+        goto done;
     if (!flags->fields[FIELD_SIZE]) {
         spec->width = facts.default_width;
         spec->height = facts.default_height;
     }
     for (int i = 0; i < FIELD_COUNT && !err; i++)
-        if (flags->fields[i] && i != FIELD_MODEL)
+        if (flags->fields[i] && catalog_field((enum field)i)->type != TYPE_MODEL)
             err = set_field(spec, &book, (enum field)i, flags->fields[i], error);
     if (err)
         goto done;

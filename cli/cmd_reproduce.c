@@ -210,6 +210,11 @@ static enum err reproduce(int argc, char **argv, const struct command *self, int
         return err;
     if (!(err = find_model(&folder, model, &original.spec.model, error))) {
         file_places_add(&places, &original.spec.model, folder);
+        const struct digest *refiner = &original.spec.refiner;
+        if (!digest_is_zero(refiner) && !file_places_find(&places, refiner) && !(err = find_model(&folder, NULL, refiner, error)))
+            file_places_add(&places, refiner, folder);
+    }
+    if (!err) {
         err = find_files(&places, files, &original.spec, error);
     }
     if (!err)

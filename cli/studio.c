@@ -14,7 +14,11 @@ enum err studio_open(struct studio *studio, const char *device, uint32_t threads
     if (!err)
         err = spec_model_load(&opened.model, opened.device, spec, places, error);
     if (!err)
+        err = spec_refiner_load(&opened.refiner, opened.device, spec, places, error);
+    if (!err)
         err = renderer_create(&opened.renderer, opened.model, 0, error);
+    if (!err && opened.refiner)
+        err = renderer_refine(opened.renderer, opened.refiner, error);
     if (err)
         studio_close(&opened);
     else
@@ -25,8 +29,8 @@ enum err studio_open(struct studio *studio, const char *device, uint32_t threads
 void studio_close(struct studio *studio) {
     if (studio->renderer)
         renderer_destroy(studio->renderer);
-    if (studio->model)
-        model_destroy(studio->model);
+    model_destroy(studio->model);
+    model_destroy(studio->refiner);
     if (studio->device)
         device_close(studio->device);
     *studio = (struct studio){ 0 };

@@ -10,7 +10,7 @@
 
 struct studio {
     struct device *device;
-    struct model *model;
+    struct model *model, *refiner; /* refiner NULL: none */
     struct renderer *renderer;
 };
 

@@ -153,7 +153,7 @@ static void warn_of_equal_seeds(const struct sweep *sweep) {
 static bool decides_model(const struct axis *axis) {
     for (uint32_t f = 0; f < axis->field_count; f++)
         if (axis->fields[f] == FIELD_MODEL || axis->fields[f] == FIELD_VAE || axis->fields[f] == FIELD_LORA ||
-            axis->fields[f] == FIELD_EMBEDDING)
+            axis->fields[f] == FIELD_EMBEDDING || axis->fields[f] == FIELD_REFINER)
             return true;
     return false;
 }

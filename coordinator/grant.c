@@ -32,20 +32,13 @@ static struct flight *lane_next(const struct scheduler *schedule, struct flight 
     return NULL;
 }
 
-/* What it costs to begin with this model: 2 nothing, 1 loading, 0 fetching. */
-static int affinity(const struct worker *worker, const struct digest *model) {
-    if (digest_equal(&worker->loaded, model))
-        return 2;
-    return worker_has_model(worker, model);
-}
-
 /* The sweep's lane that suits the worker best, the first of equals. */
 static struct lane *docket_lane(const struct scheduler *schedule, const struct docket *docket, const struct worker *worker) {
     struct lane *best = NULL;
     int best_at_hand = -1;
     for (struct lane *lane = docket->lanes; lane && best_at_hand < 2; lane = lane->next) {
         const struct spec *spec = &lane->class->spec;
-        int at_hand = affinity(worker, &spec->model);
+        int at_hand = worker_affinity(worker, spec);
         if (at_hand <= best_at_hand || schedule_bar(schedule, worker, spec) != BAR_NONE ||
             !lane_next(schedule, lane->first, worker))
             continue;
@@ -71,7 +64,7 @@ static bool pick_docket(struct picked *picked, const struct scheduler *schedule,
             continue;
         if (!oldest.docket)
             oldest = (struct picked){ docket, lane };
-        int here = affinity(worker, &lane->class->spec.model);
+        int here = worker_affinity(worker, &lane->class->spec);
         if (here > at_hand) {
             at_hand = here;
             *picked = (struct picked){ docket, lane };
@@ -99,7 +92,7 @@ static bool pick(struct picked *picked, struct scheduler *schedule, const struct
         struct picked of_user = { NULL, NULL };
         if (!pick_docket(&of_user, schedule, user, worker, now_ms))
             continue;
-        int here = affinity(worker, &of_user.lane->class->spec.model);
+        int here = worker_affinity(worker, &of_user.lane->class->spec);
         if (here > at_hand) {
             at_hand = here;
             *picked = of_user;
@@ -193,8 +186,7 @@ static struct lease *lend(struct scheduler *schedule, struct worker *worker, str
         flight_join(mates[i], lease);
     }
     worker->held_ms = 0;
-    worker->loaded = mates[0]->spec.model;
-    worker_add_model(worker, &worker->loaded);
+    worker_loads(worker, &mates[0]->spec);
     return lease;
 }
 

@@ -146,8 +146,7 @@ bool schedule_adopt(struct scheduler *schedule, struct worker *worker, uint64_t 
         ms += schedule_job_ms(schedule, worker, &flights[i]->spec);
     }
     lease->expected_ms = ms > 0 ? now_ms + (uint64_t)ms : 0;
-    worker->loaded = flights[0]->spec.model;
-    worker_add_model(worker, &worker->loaded);
+    worker_loads(worker, &flights[0]->spec);
     schedule_bump(schedule);
     return true;
 }

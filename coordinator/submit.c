@@ -70,17 +70,19 @@ static const struct axis *axis_of(const struct sweep *sweep, enum field field) {
     return NULL;
 }
 
-static enum err axis_models(struct digest models[MODELS_LIMIT], size_t *count, const struct axis *axis,
+static enum err axis_models(struct digest models[MODELS_LIMIT], size_t *count, const struct axis *axis, enum field field,
                             struct error *error) {
     struct bytes text = BYTES_INIT;
     struct digest model;
     enum err err = ERR_OK;
     for (uint64_t position = 0; position < axis->count && !err; position++) {
         bytes_clear(&text);
-        err = axis_text(&text, axis, position, FIELD_MODEL, error);
+        err = axis_text(&text, axis, position, field, error);
+        if (!err && field == FIELD_REFINER && text.size == 0)
+            continue;
         if (!err && !digest_parse(&model, bytes_text(&text)))
-            err = error_set(error, ERR_INVALID, "model: want 64 hex digits, position %" PRIu64 " has \"%.80s\"", position,
-                            bytes_text(&text));
+            err = error_set(error, ERR_INVALID, "%s: want 64 hex digits, position %" PRIu64 " has \"%.80s\"",
+                            catalog_field(field)->name, position, bytes_text(&text));
         if (!err)
             err = add_model(models, count, &model, error);
     }
@@ -139,8 +141,13 @@ static enum err check_models(const struct submission *submission, struct error *
     const struct sweep *sweep = submission->sweep;
     struct digest models[MODELS_LIMIT];
     size_t count = 0;
-    const struct axis *axis = axis_of(sweep, FIELD_MODEL);
-    enum err err = axis ? axis_models(models, &count, axis, error) : add_model(models, &count, &sweep->fixed.model, error);
+    const struct axis *axis = axis_of(sweep, FIELD_MODEL), *refiners = axis_of(sweep, FIELD_REFINER);
+    enum err err = axis ? axis_models(models, &count, axis, FIELD_MODEL, error)
+                        : add_model(models, &count, &sweep->fixed.model, error);
+    if (!err && refiners)
+        err = axis_models(models, &count, refiners, FIELD_REFINER, error);
+    else if (!err && !digest_is_zero(&sweep->fixed.refiner))
+        err = add_model(models, &count, &sweep->fixed.refiner, error);
     for (size_t i = 0; i < count && !err; i++) {
         struct model_facts facts;
         err = library_facts(&facts, submission->farm->library, submission->farm->store, &models[i], error);

@@ -33,6 +33,19 @@ void worker_destroy(struct worker *worker) {
     free(worker);
 }
 
+/* It is at hand from now on. */
+static void worker_add_model(struct worker *worker, const struct digest *model) {
+    if (worker_has_model(worker, model))
+        return;
+    if (worker->model_count == LIMIT_MODELS_AT_HAND) { /* the one heard of longest ago is the likeliest to be gone */
+        memmove(worker->models, worker->models + 1, (LIMIT_MODELS_AT_HAND - 1) * sizeof *worker->models);
+        worker->models[LIMIT_MODELS_AT_HAND - 1] = *model;
+        return;
+    }
+    worker->models = memory_grow(worker->models, worker->model_count + 1, sizeof *worker->models);
+    worker->models[worker->model_count++] = *model;
+}
+
 void worker_set_facts(struct worker *worker, const struct worker_facts *facts) {
     worker->batch = facts->batch ? facts->batch : 1;
     worker->memory_bytes = facts->memory_bytes;
@@ -49,16 +62,19 @@ bool worker_has_model(const struct worker *worker, const struct digest *model) {
     return false;
 }
 
-void worker_add_model(struct worker *worker, const struct digest *model) {
-    if (worker_has_model(worker, model))
-        return;
-    if (worker->model_count == LIMIT_MODELS_AT_HAND) { /* the one heard of longest ago is the likeliest to be gone */
-        memmove(worker->models, worker->models + 1, (LIMIT_MODELS_AT_HAND - 1) * sizeof *worker->models);
-        worker->models[LIMIT_MODELS_AT_HAND - 1] = *model;
-        return;
-    }
-    worker->models = memory_grow(worker->models, worker->model_count + 1, sizeof *worker->models);
-    worker->models[worker->model_count++] = *model;
+void worker_loads(struct worker *worker, const struct spec *spec) {
+    worker->loaded = spec->model;
+    worker->loaded_refiner = spec->refiner;
+    worker_add_model(worker, &spec->model);
+    if (!digest_is_zero(&spec->refiner))
+        worker_add_model(worker, &spec->refiner);
+}
+
+int worker_affinity(const struct worker *worker, const struct spec *spec) {
+    if (digest_equal(&worker->loaded, &spec->model) && digest_equal(&worker->loaded_refiner, &spec->refiner))
+        return 2;
+    return worker_has_model(worker, &spec->model) &&
+           (digest_is_zero(&spec->refiner) || worker_has_model(worker, &spec->refiner));
 }
 
 bool worker_can_numerics(const struct worker *worker, enum numerics numerics) {

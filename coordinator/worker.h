@@ -62,6 +62,7 @@ struct worker {
     struct digest *models;              /* [model_count] at hand */
     size_t model_count;
     struct digest loaded;               /* of the latest lease; zero: none yet */
+    struct digest loaded_refiner;       /* beside it; zero: none */
     struct speed *speeds;               /* [speed_count] by model */
     size_t speed_count;
     double unit_ms;                     /* over all models; 0: not measured */
@@ -93,7 +94,9 @@ void worker_destroy(struct worker *worker);
 void worker_set_facts(struct worker *worker, const struct worker_facts *facts);
 
 bool worker_has_model(const struct worker *worker, const struct digest *model);
-void worker_add_model(struct worker *worker, const struct digest *model); /* it is at hand from now on */
+void worker_loads(struct worker *worker, const struct spec *spec); /* its models are at hand from now on */
+/* What it costs to begin with this job's models: 2 nothing, 1 loading, 0 fetching. */
+int worker_affinity(const struct worker *worker, const struct spec *spec);
 bool worker_can_numerics(const struct worker *worker, enum numerics numerics);
 
 /* A picture of `cost` units took `render_ms` of its own. */

@@ -95,6 +95,10 @@ void picture_parameters(struct bytes *out, const struct picture_job *job) {
     add_pair(out, "RNG", "CPU");
     if (job->cfg_rescale)
         add_pair(out, "CFG Rescale phi", job->cfg_rescale);
+    if (job->refiner) {
+        add_pair(out, "Refiner", job->refiner);
+        add_pair(out, "Refiner switch at", job->refiner_switch);
+    }
 }
 
 enum err png_encode_job(struct bytes *out, const struct picture *picture, const struct picture_job *job,

@@ -67,6 +67,7 @@ struct picture_job {
     uint32_t steps, width, height, clip_skip;
     const char *strength;    /* "Denoising strength", of a picture that was started from another; or NULL */
     const char *cfg_rescale; /* "CFG Rescale phi", as the extension of that name writes it; or NULL */
+    const char *refiner, *refiner_switch; /* "Refiner", "Refiner switch at"; or NULL */
 };
 /* A1111's infotext (FACTS A1): prompt, "Negative prompt: ..." if any, "Steps: 20, Sampler: Euler a, ...", values with
  * comma, newline or colon JSON-quoted; RNG: CPU said where A1111's default would be GPU. */

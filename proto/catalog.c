@@ -25,6 +25,8 @@ static const struct field_info fields[FIELD_COUNT] = {
         "LoRAs and their weights: \"ink:0.8+frog\"; safetensors files", true},
     [FIELD_EMBEDDING] = {FIELD_EMBEDDING, "embedding", TYPE_FILES, "", "", NULL, NULL, NULL,
         "textual inversions and their words: \"style.safetensors:word\"; without a word it is the file's name", true},
+    [FIELD_REFINER] = {FIELD_REFINER, "refiner", TYPE_MODEL, "", "", NULL, NULL, NULL,
+        "a second model that walks the end of the way, such as SDXL's refiner: named as model is", true},
     [FIELD_SIZE] = {FIELD_SIZE, "size", TYPE_SIZE, "512x512", NULL, NULL, NULL, NULL,
         "width x height in pixels; where it is not given, the model's own"},
     [FIELD_VAE_TILING] = {FIELD_VAE_TILING, "vae_tiling", TYPE_U32, "0", "0", "0", "16384", NULL,
@@ -55,6 +57,8 @@ static const struct field_info fields[FIELD_COUNT] = {
         "a picture that is white where init may change: a PNG file", true},
     [FIELD_STRENGTH] = {FIELD_STRENGTH, "strength", TYPE_DECIMAL, "1", "1", "0.001", "1", NULL,
         "how much of the way from noise is walked from init: the less, the more of it stays", true},
+    [FIELD_REFINER_SWITCH] = {FIELD_REFINER_SWITCH, "refiner_switch", TYPE_DECIMAL, "0.8", "0.8", "0.001", "0.999", NULL,
+        "the share of the way, from noise on, after which the refiner takes over", true},
     [FIELD_NEGATIVE] = {FIELD_NEGATIVE, "negative", TYPE_TEXT, "", "", NULL, NULL, NULL,
         "what the picture should not be"},
     [FIELD_PROMPT] = {FIELD_PROMPT, "prompt", TYPE_TEXT, "", NULL, NULL, NULL, NULL,
@@ -68,7 +72,7 @@ _Static_assert(LIMIT_STEPS == 1000, "the maximum of the field table says the sam
 /* Fields that DESIGN promises and a later version brings. */
 static const char *const later_fields[] = {
     "variation_seed", "variation_strength", "eta", "hires", "hires_steps",
-    "hires_upscaler", "hires_strength", "refiner", "tiling", "eta_noise_seed_delta", "control", NULL};
+    "hires_upscaler", "hires_strength", "tiling", "eta_noise_seed_delta", "control", NULL};
 
 /* What other programs call a field. */
 static const struct { const char *foreign; enum field field; } foreign_fields[] = {
@@ -79,6 +83,8 @@ static const struct { const char *foreign; enum field field; } foreign_fields[] 
     {"loras", FIELD_LORA}, {"init_image", FIELD_INIT}, {"mask_image", FIELD_MASK}, {"sd_vae", FIELD_VAE},
     {"denoising_strength", FIELD_STRENGTH}, {"guidance_rescale", FIELD_CFG_RESCALE},
     {"cfg_rescale_multiplier", FIELD_CFG_RESCALE}, {"prediction_type", FIELD_PREDICTION}, {"image", FIELD_INIT},
+    {"refiner_checkpoint", FIELD_REFINER}, {"refiner_switch_at", FIELD_REFINER_SWITCH},
+    {"denoising_end", FIELD_REFINER_SWITCH}, {"denoising_start", FIELD_REFINER_SWITCH}, {"high_noise_frac", FIELD_REFINER_SWITCH},
     {"textual_inversion", FIELD_EMBEDDING}, {"embeddings", FIELD_EMBEDDING},
 };
 

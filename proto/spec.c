@@ -12,12 +12,14 @@
 #include "base/json.h"
 #include "proto/spec_parts.h"
 
+static const struct decimal REFINER_SWITCH = {8, 1}; /* the table's default and neutral value */
+
 void spec_init(struct spec *spec)
 {
     *spec = (struct spec){
         .prompt = text_copy(""), .negative = text_copy(""),
         .width = 512, .height = 512, .steps = 20, .clip_skip = 1, .cfg = {7, 0}, .strength = {1, 0},
-        .sampler = SAMPLER_EULER, .schedule = SCHEDULE_AUTOMATIC,
+        .refiner_switch = REFINER_SWITCH, .sampler = SAMPLER_EULER, .schedule = SCHEDULE_AUTOMATIC,
         .rng = RNG_CPU, .syntax = SYNTAX_PLAIN, .numerics = NUMERICS_FP32,
     };
 }
@@ -197,6 +199,7 @@ enum err spec_set(struct spec *spec, enum field field, const char *text, struct 
             return error_set(error, ERR_INVALID, "model: want a digest of 64 lower-case hex digits, have \"%.80s\"", text);
         return ERR_OK;
     case FIELD_VAE: return file_set(&spec->vae, text, info, error);
+    case FIELD_REFINER: return file_set(&spec->refiner, text, info, error);
     case FIELD_INIT: return file_set(&spec->init, text, info, error);
     case FIELD_MASK: return file_set(&spec->mask, text, info, error);
     case FIELD_LORA: return loras_set(&spec->lora, text, error);
@@ -214,6 +217,7 @@ enum err spec_set(struct spec *spec, enum field field, const char *text, struct 
     case FIELD_CFG: return decimal_field(&spec->cfg, text, info, error);
     case FIELD_CFG_RESCALE: return decimal_field(&spec->cfg_rescale, text, info, error);
     case FIELD_STRENGTH: return decimal_field(&spec->strength, text, info, error);
+    case FIELD_REFINER_SWITCH: return decimal_field(&spec->refiner_switch, text, info, error);
     case FIELD_NEGATIVE: return text_set(&spec->negative, text, info, error);
     case FIELD_PROMPT: return text_set(&spec->prompt, text, info, error);
     case FIELD_SEED: return seed_parse(&spec->seed, text, error);
@@ -258,6 +262,7 @@ void spec_get(struct bytes *text, const struct spec *spec, enum field field)
     switch (field) {
     case FIELD_MODEL: digest_add(text, &spec->model); return;
     case FIELD_VAE: file_add(text, &spec->vae); return;
+    case FIELD_REFINER: file_add(text, &spec->refiner); return;
     case FIELD_INIT: file_add(text, &spec->init); return;
     case FIELD_MASK: file_add(text, &spec->mask); return;
     case FIELD_LORA: bytes_add_text(text, spec->lora ? spec->lora : ""); return;
@@ -279,6 +284,7 @@ void spec_get(struct bytes *text, const struct spec *spec, enum field field)
     case FIELD_CFG: decimal_add(text, spec->cfg); return;
     case FIELD_CFG_RESCALE: decimal_add(text, spec->cfg_rescale); return;
     case FIELD_STRENGTH: decimal_add(text, spec->strength); return;
+    case FIELD_REFINER_SWITCH: decimal_add(text, spec->refiner_switch); return;
     case FIELD_NEGATIVE: bytes_add_text(text, spec->negative); return;
     case FIELD_PROMPT: bytes_add_text(text, spec->prompt); return;
     case FIELD_SEED: u64_add(text, spec->seed); return;
@@ -309,6 +315,8 @@ enum err spec_check(struct spec *spec, struct error *error)
         return error_set(error, ERR_INVALID, "mask: want init, the picture it is laid on, beside it");
     if (digest_is_zero(&spec->init) && !field_neutral(spec, FIELD_STRENGTH))
         return error_set(error, ERR_INVALID, "strength: want init, the picture that is started from, beside it");
+    if (digest_is_zero(&spec->refiner) && !field_neutral(spec, FIELD_REFINER_SWITCH))
+        return error_set(error, ERR_INVALID, "refiner_switch: want refiner, the model that takes over, beside it");
     spec->schedule = schedule;
     return ERR_OK;
 }
@@ -345,6 +353,7 @@ static bool field_neutral(const struct spec *spec, enum field field)
 {
     switch (field) {
     case FIELD_VAE: return digest_is_zero(&spec->vae);
+    case FIELD_REFINER: return digest_is_zero(&spec->refiner);
     case FIELD_INIT: return digest_is_zero(&spec->init);
     case FIELD_MASK: return digest_is_zero(&spec->mask);
     case FIELD_LORA: return !spec->lora;
@@ -352,6 +361,7 @@ static bool field_neutral(const struct spec *spec, enum field field)
     case FIELD_PREDICTION: return spec->prediction == PREDICTS_MODEL;
     case FIELD_CFG_RESCALE: return spec->cfg_rescale.units == 0;
     case FIELD_STRENGTH: return decimal_compare(spec->strength, (struct decimal){1, 0}) == 0;
+    case FIELD_REFINER_SWITCH: return decimal_compare(spec->refiner_switch, REFINER_SWITCH) == 0;
     case FIELD_NEGATIVE: return spec->negative[0] == '\0';
     case FIELD_VAE_TILING: return spec->vae_tiling == 0;
     case FIELD_CLIP_SKIP: return spec->clip_skip == 1;
@@ -365,8 +375,9 @@ static bool field_neutral(const struct spec *spec, enum field field)
 /* In the order of RFC 8785. FIELD_COUNT stands for `render`. */
 static const enum field canonical_order[] = {
     FIELD_CFG, FIELD_CFG_RESCALE, FIELD_CLIP_SKIP, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK, FIELD_MODEL,
-    FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PREDICTION, FIELD_PROMPT, FIELD_COUNT, FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE,
-    FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_STRENGTH, FIELD_SYNTAX, FIELD_VAE, FIELD_VAE_TILING};
+    FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PREDICTION, FIELD_PROMPT, FIELD_REFINER, FIELD_REFINER_SWITCH, FIELD_COUNT,
+    FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_STRENGTH, FIELD_SYNTAX, FIELD_VAE,
+    FIELD_VAE_TILING};
 _Static_assert(sizeof canonical_order / sizeof *canonical_order == FIELD_COUNT + 1, "every field, and render");
 
 void spec_canonical(struct bytes *out, const struct spec *spec)
@@ -529,7 +540,9 @@ bool spec_batches_with(const struct spec *a, const struct spec *b)
 {
     struct decimal one = {1, 0};
     return digest_equal(&a->model, &b->model) && digest_equal(&a->vae, &b->vae) && texts_equal(a->lora, b->lora) &&
-           texts_equal(a->embedding, b->embedding) && digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
+           texts_equal(a->embedding, b->embedding) && digest_equal(&a->refiner, &b->refiner) &&
+           decimal_compare(a->refiner_switch, b->refiner_switch) == 0 &&
+           digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
            digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
            a->vae_tiling == b->vae_tiling && a->prediction == b->prediction && decimal_compare(a->strength, b->strength) == 0 &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&

@@ -28,6 +28,7 @@ int decimal_compare(struct decimal a, struct decimal b);
 struct spec {
     struct digest model;
     struct digest vae, init, mask; /* of files; zero: none */
+    struct digest refiner;         /* a second model; zero: none */
     char *lora;      /* owned, "digest:weight+...", in the order they are applied; NULL: none */
     char *embedding; /* owned, "digest:word+..."; NULL: none */
     char *prompt;   /* owned, UTF-8, never NULL */
@@ -39,6 +40,7 @@ struct spec {
     uint32_t clip_skip; /* A1111's: 1 is the last layer */
     struct decimal cfg, cfg_rescale;
     struct decimal strength; /* of init */
+    struct decimal refiner_switch;
     enum predicts prediction;
     enum sampler sampler;
     enum schedule schedule; /* never AUTOMATIC in a checked spec */
@@ -90,8 +92,8 @@ enum { SPEC_FILES_LIMIT = LIMIT_LORAS + LIMIT_EMBEDDINGS + 3 };
 /* Every file that the job needs beside its model. Returns how many. */
 size_t spec_files(struct digest out[SPEC_FILES_LIMIT], const struct spec *spec);
 
-/* May these two be drawn in one batch? (same model, VAE, LoRAs, embeddings, size, steps, sampler, schedule, clip skip,
- * prediction, numerics, strength; guided or not; from a picture or not; masked or not) */
+/* May these two be drawn in one batch? (same model, VAE, LoRAs, embeddings, refiner and its switch, size, steps, sampler,
+ * schedule, clip skip, prediction, numerics, strength; guided or not; from a picture or not; masked or not) */
 bool spec_batches_with(const struct spec *a, const struct spec *b);
 
 #endif

@@ -49,18 +49,19 @@ enum err reading_field(enum field *field, struct reading *reading, const struct 
     return code == ERR_OK ? ERR_OK : reading_at(reading, key->line, code);
 }
 
-enum err reading_model(const struct named_model **model, struct reading *reading, const char *text)
+enum err reading_model(const struct named_model **model, struct reading *reading, const char *text, bool first)
 {
     for (uint32_t m = 0; m < reading->model_count; m++) {
         if (strcmp(reading->models[m].text, text) == 0) {
             reading->models[m].used = reading->models[m].used || !reading->excluding;
+            reading->models[m].first = reading->models[m].first || first;
             *model = &reading->models[m];
             return ERR_OK;
         }
     }
     if (reading->model_count == READING_MODELS_LIMIT)
         return error_set(reading->error, ERR_LIMIT, "model: want at most %d models in a sweep, have more", READING_MODELS_LIMIT);
-    struct named_model found = {.used = !reading->excluding};
+    struct named_model found = {.used = !reading->excluding, .first = first};
     enum err code = model_find(&found.folder, text, reading->folder, reading->error);
     if (code != ERR_OK)
         return code;
@@ -79,12 +80,12 @@ enum err value_normal(struct bytes *out, struct reading *reading, enum field fie
                       enum schedule *implied)
 {
     struct spec *scratch = &reading->scratch;
-    if (field == FIELD_MODEL) {
+    if (catalog_field(field)->type == TYPE_MODEL && !(field == FIELD_REFINER && *text == '\0')) {
         const struct named_model *model;
-        enum err code = reading_model(&model, reading, text);
+        enum err code = reading_model(&model, reading, text, field == FIELD_MODEL);
         if (code != ERR_OK)
             return code;
-        scratch->model = model->facts.digest;
+        *(field == FIELD_MODEL ? &scratch->model : &scratch->refiner) = model->facts.digest;
     } else if (field_is_file(field)) {
         struct bytes value = BYTES_INIT;
         enum err code = file_value(&value, &reading->file->files, field, text, reading->folder, reading->error);
@@ -193,14 +194,14 @@ static enum err defaults_fill(struct reading *reading)
     const struct named_model *model = NULL;
 
     if (!reading->lines[FIELD_MODEL]) {
-        enum err code = reading_model(&model, reading, catalog_field(FIELD_MODEL)->fallback);
+        enum err code = reading_model(&model, reading, catalog_field(FIELD_MODEL)->fallback, true);
         if (code != ERR_OK)
             return reading_at(reading, 1, code);
         sweep->fixed.model = model->facts.digest;
     }
     for (uint32_t m = 0; m < reading->model_count && !reading->lines[FIELD_SIZE]; m++) {
         const struct named_model *other = &reading->models[m];
-        if (!other->used)
+        if (!other->used || !other->first)
             continue;
         if (model && (model->facts.default_width != other->facts.default_width ||
                       model->facts.default_height != other->facts.default_height))

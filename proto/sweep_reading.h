@@ -14,6 +14,7 @@ struct named_model {
     char *folder;
     struct model_facts facts;
     bool used;     /* by a job; an exclude's model need not be */
+    bool first;    /* as a job's model; not as its refiner alone */
 };
 
 struct reading {
@@ -37,7 +38,8 @@ MUST_USE enum err reading_claim(struct reading *reading, enum field field, uint3
 MUST_USE enum err reading_field(enum field *field, struct reading *reading, const struct yaml_node *key);
 
 /* The model that `text` names, found once. */
-MUST_USE enum err reading_model(const struct named_model **model, struct reading *reading, const char *text);
+MUST_USE enum err reading_model(const struct named_model **model, struct reading *reading, const char *text,
+                                bool first);
 /* The normal text of a value; *implied is set where a sampler's name holds a schedule. Sentences without a line. */
 MUST_USE enum err value_normal(struct bytes *out, struct reading *reading, enum field field, const char *text,
                                bool *implies, enum schedule *implied);

@@ -8,6 +8,7 @@ enum { MODELS_KEPT = 2 };
 struct place {
     struct digest key;   /* spec_model_key */
     struct model *model; /* NULL: the place is free */
+    struct model *refiner; /* or NULL */
     struct renderer *renderer;
     uint64_t used; /* a count that grows with every use */
 };
@@ -36,8 +37,8 @@ enum err easel_create(struct easel **out, const char *device, uint32_t threads, 
 static void clear_place(struct place *place) {
     if (place->renderer)
         renderer_destroy(place->renderer);
-    if (place->model)
-        model_destroy(place->model);
+    model_destroy(place->model);
+    model_destroy(place->refiner);
     *place = (struct place){ .model = NULL };
 }
 
@@ -48,6 +49,10 @@ void easel_destroy(struct easel *easel) {
         clear_place(&easel->places[i]);
     device_close(easel->device);
     free(easel);
+}
+
+static uint64_t place_weights(const struct place *place) {
+    return model_shape(place->model)->weight_bytes + (place->refiner ? model_shape(place->refiner)->weight_bytes : 0);
 }
 
 /* A free place, or the one whose model was used longest ago. */
@@ -70,7 +75,7 @@ static uint64_t run_budget(struct easel *easel, const struct place *place, uint6
         return 0;
     for (int i = 0; i < MODELS_KEPT; i++)
         if (&easel->places[i] != place && easel->places[i].model)
-            others += model_shape(easel->places[i].model)->weight_bytes;
+            others += place_weights(&easel->places[i]);
     if (own + others > easel->memory_bytes / 2) {
         for (int i = 0; i < MODELS_KEPT; i++)
             if (&easel->places[i] != place)
@@ -90,7 +95,11 @@ static enum err load_place(struct easel *easel, struct place *place, const struc
     uint64_t budget = run_budget(easel, place, need.weights);
     err = spec_model_load(&place->model, easel->device, spec, places, error);
     if (!err)
+        err = spec_refiner_load(&place->refiner, easel->device, spec, places, error);
+    if (!err)
         err = renderer_create(&place->renderer, place->model, budget, error);
+    if (!err && place->refiner)
+        err = renderer_refine(place->renderer, place->refiner, error);
     return err;
 }
 

@@ -1,6 +1,7 @@
 /* render.c - one batch end to end: specs in, PNG objects out. */
 #include "worker/render.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -25,13 +26,14 @@ static struct render_job job_of(const struct spec *spec) {
         .clip_skip = spec->clip_skip,
         .vae_tiling = spec->vae_tiling,
         .strength = decimal_value(spec->strength),
+        .refiner_switch = decimal_value(spec->refiner_switch),
     };
 }
 
 /* ---- models --------------------------------------------------------------------------------------------------------- */
 
 struct digest spec_model_key(const struct spec *spec) {
-    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING };
+    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER };
     struct bytes text = BYTES_INIT;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         spec_get(&text, spec, fields[i]);
@@ -88,19 +90,73 @@ enum err spec_model_load(struct model **model, struct device *device, const stru
     return err ? err : model_load_files(model, device, &wanted.files, error);
 }
 
+/* A refiner is drawn with as it lies there: VAE, LoRAs and embeddings are the first model's. */
+static enum err refiner_find(struct model_files *files, const struct spec *spec, const struct file_places *places,
+                             struct error *error) {
+    *files = (struct model_files){ 0 };
+    return find_place(&files->model, places, &spec->refiner, FIELD_REFINER, error);
+}
+
+/* With a refiner: the weights of both, and runs that share in halves what is left (renderer_refine). */
+static enum err add_refiner_need(struct memory_need *need, struct device *device, const struct spec *spec,
+                                 const struct file_places *places, const struct render_size *size, uint64_t budget_bytes,
+                                 struct error *error) {
+    struct model_files files;
+    struct memory_need second;
+    enum err err = refiner_find(&files, spec, places, error);
+    if (!err)
+        err = model_memory(&second, device, &files, size, error);
+    if (err)
+        return err;
+    uint64_t weights = need->weights + second.weights, run = 2 * (need->run > second.run ? need->run : second.run);
+    if (budget_bytes && weights + run > budget_bytes)
+        return error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the weights of model and refiner"
+                         " need %" PRIu64 " and their runs at %ux%u %" PRIu64, budget_bytes, weights, size->width, size->height, run);
+    need->weights = weights;
+    need->run = run;
+    return ERR_OK;
+}
+
 enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
                            const struct file_places *places, uint64_t budget_bytes, struct error *error) {
     struct wanted_model wanted;
+    struct memory_need found;
     struct render_size size = { .width = spec->width, .height = spec->height, .batch = 1,
                                 .guided = decimal_value(spec->cfg) > 1.0, .vae_tiling = spec->vae_tiling };
     enum err err = wanted_find(&wanted, spec, places, error);
-    return err ? err : model_memory_check(need, device, &wanted.files, &size, budget_bytes, error);
+    if (!err)
+        err = model_memory_check(&found, device, &wanted.files, &size, budget_bytes, error);
+    if (!err && !digest_is_zero(&spec->refiner))
+        err = add_refiner_need(&found, device, spec, places, &size, budget_bytes, error);
+    if (!err)
+        *need = found;
+    return err;
+}
+
+enum err spec_refiner_load(struct model **refiner, struct device *device, const struct spec *spec,
+                           const struct file_places *places, struct error *error) {
+    struct model_files files;
+    if (digest_is_zero(&spec->refiner)) {
+        *refiner = NULL;
+        return ERR_OK;
+    }
+    enum err err = refiner_find(&files, spec, places, error);
+    if (!err && (err = model_load_files(refiner, device, &files, error)) != ERR_OK)
+        error_prefix(error, "refiner");
+    return err;
 }
 
 enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error) {
     struct wanted_model wanted;
     enum err err = wanted_find(&wanted, spec, places, error);
-    return err ? err : model_check_files(&wanted.files, error);
+    if (!err)
+        err = model_check_files(&wanted.files, error);
+    if (!err && !digest_is_zero(&spec->refiner)) {
+        err = refiner_find(&wanted.files, spec, places, error);
+        if (!err && (err = model_check_files(&wanted.files, error)) != ERR_OK)
+            error_prefix(error, "refiner");
+    }
+    return err;
 }
 
 /* ---- pictures ------------------------------------------------------------------------------------------------------- */
@@ -169,12 +225,14 @@ static enum err finish(struct rendered *out, const struct spec *spec, const char
                        const struct render_output *output, struct error *error) {
     struct bytes canonical = BYTES_INIT, png = BYTES_INIT;
     struct picture picture = { output->width, output->height, output->rgb }; /* borrowed */
-    char cfg[32], cfg_rescale[32], strength[32], model[DIGEST_HEX_SIZE];
+    char cfg[32], cfg_rescale[32], strength[32], refiner_switch[32], model[DIGEST_HEX_SIZE], refiner[DIGEST_HEX_SIZE];
     spec_canonical(&canonical, spec);
     decimal_format(cfg, spec->cfg);
     decimal_format(cfg_rescale, spec->cfg_rescale);
     decimal_format(strength, spec->strength);
+    decimal_format(refiner_switch, spec->refiner_switch);
     digest_hex(&spec->model, model);
+    digest_hex(&spec->refiner, refiner);
     struct picture_job job = {
         .canonical = bytes_text(&canonical),
         .device_class = device_class,
@@ -191,6 +249,8 @@ static enum err finish(struct rendered *out, const struct spec *spec, const char
         .clip_skip = spec->clip_skip,
         .strength = digest_is_zero(&spec->init) ? NULL : strength,
         .cfg_rescale = spec->cfg_rescale.units == 0 ? NULL : cfg_rescale,
+        .refiner = digest_is_zero(&spec->refiner) ? NULL : refiner,
+        .refiner_switch = refiner_switch,
     };
     enum err err = png_encode_job(&png, &picture, &job, error);
     if (err)

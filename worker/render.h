@@ -24,7 +24,7 @@ struct rendered {
 };
 void rendered_release(struct rendered *rendered);
 
-/* What of a job decides which prepared model draws it: its model, VAE, LoRAs and embeddings. */
+/* What of a job decides which prepared models draw it: its model, VAE, LoRAs, embeddings and refiner. */
 struct digest spec_model_key(const struct spec *spec);
 /* The model that draws this job, of the files in these places. */
 MUST_USE enum err spec_model_load(struct model **model, struct device *device, const struct spec *spec,
@@ -33,7 +33,10 @@ MUST_USE enum err spec_model_load(struct model **model, struct device *device, c
  * bound). Predicted from shapes: no weight is read. */
 MUST_USE enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
                                     const struct file_places *places, uint64_t budget_bytes, struct error *error);
-/* What spec_model_load would refuse. */
+/* The model that walks the end of the job's way; NULL: none. */
+MUST_USE enum err spec_refiner_load(struct model **refiner, struct device *device, const struct spec *spec,
+                                    const struct file_places *places, struct error *error);
+/* What spec_model_load and spec_refiner_load would refuse. */
 MUST_USE enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error);
 
 /* All specs may share one batch (spec_batches_with). `trace` as in pipeline.h, or NULL. */

@@ -178,15 +178,21 @@ static void drop_places(struct workshop *workshop, const struct lease *lease) {
         models_drop(workshop->options.models, &lease->places.list[i].digest);
 }
 
-/* Hold what all jobs of the lease need: their model, and the files that they name. */
+/* Hold what all jobs of the lease need: their model, their refiner, and the files that they name. */
 static enum err hold_places(struct workshop *workshop, struct lease *lease, const struct model_source *source,
                             struct error *error) {
     struct models *models = workshop->options.models;
+    const struct digest *both[] = { &lease->specs[0].model, &lease->specs[0].refiner };
     struct digest files[SPEC_FILES_LIMIT];
     char *path;
-    enum err err = models_hold(&path, models, &lease->specs[0].model, source, error);
-    if (!err)
-        file_places_add(&lease->places, &lease->specs[0].model, path);
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < 2 && !err; i++) {
+        if (digest_is_zero(both[i]) || file_places_find(&lease->places, both[i]))
+            continue;
+        err = models_hold(&path, models, both[i], source, error);
+        if (!err)
+            file_places_add(&lease->places, both[i], path);
+    }
     for (size_t i = 0; i < lease->count && !err; i++) {
         size_t count = spec_files(files, &lease->specs[i]);
         for (size_t f = 0; f < count && !err; f++) {

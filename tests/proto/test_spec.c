@@ -75,6 +75,10 @@ static void spec_draw(struct spec *spec, uint64_t *seed)
         assert_ok(spec_set(spec, FIELD_LORA, text, &error));
         assert_ok(spec_set(spec, FIELD_EMBEDDING, text, &error));
     }
+    if (draw(seed) % 2) {
+        spec->refiner = spec->model;
+        spec->refiner_switch = decimal_reduce((struct decimal){1 + (int64_t)(draw(seed) % 999), 3});
+    }
     spec->seed = draw(seed) >> (draw(seed) % 64);
     spec->width = 1 + (uint32_t)(draw(seed) % LIMIT_SIDE);
     spec->height = 1 + (uint32_t)(draw(seed) % LIMIT_SIDE);
@@ -160,6 +164,8 @@ static void test_parse_refuses(void **state)
         {"\"sampler\":\"Euler\"", "\"sampler\":\"DDIM\"", "whole timesteps"}, {"\"prompt\":\"\"", "\"prompt\":\"\\u0000\"", "not valid JSON"},
         {"}", "}}", "not valid JSON"}, {"\"prompt\":\"\"", "\"prompt\":\"\\/\"", "canonical"},
         {"\"size\":\"512x512\"", "\"size\":\"512x4097\"", "sides of 1..4096"},
+        {"\"render\":1", "\"refiner_switch\":\"0.5\",\"render\":1", "refiner_switch: want refiner, the model that takes over"},
+        {"\"render\":1", "\"refiner\":\"\",\"render\":1", "canonical"},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         const char *at = strstr(bytes_text(&text), changes[i].from);
@@ -191,6 +197,7 @@ static void test_field_limits(void **state)
         {FIELD_SIZE, "x512", "size: want WIDTHxHEIGHT"}, {FIELD_SIZE, "512x512x3", "size: want WIDTHxHEIGHT"},
         {FIELD_SIZE, "0x512", "size: want sides of 1..4096"}, {FIELD_SIZE, "4097x8", "size: want sides of 1..4096 pixels, have 4097x8"},
         {FIELD_SIZE, "99999999999x8", "size: want"}, {FIELD_MODEL, "demo", "model: want a digest"},
+        {FIELD_REFINER, "demo", "refiner: want a digest"}, {FIELD_REFINER_SWITCH, "1", "refiner_switch: want 0.001..0.999, have 1"},
         {FIELD_PROMPT, "\xff", "prompt: want UTF-8, byte 0 is 0xff"}, {FIELD_PROMPT, "ab\xed\xa0\x80", "prompt: want UTF-8, byte 2"},
     };
     struct error error;
@@ -231,6 +238,14 @@ static void test_batches(void **state)
     assert_ok(spec_set(&b, FIELD_PROMPT, "other", &error));
     assert_ok(spec_set(&b, FIELD_CFG, "3", &error));
     assert_true(spec_batches_with(&a, &b));
+    b.refiner = a.refiner = a.model;
+    assert_true(spec_batches_with(&a, &b));
+    assert_ok(spec_set(&b, FIELD_REFINER_SWITCH, "0.7", &error));
+    assert_false(spec_batches_with(&a, &b));
+    assert_ok(spec_set(&b, FIELD_REFINER_SWITCH, "0.80", &error));
+    assert_ok(spec_set(&b, FIELD_REFINER, "", &error));
+    assert_false(spec_batches_with(&a, &b));
+    b.refiner = a.refiner;
     assert_ok(spec_set(&b, FIELD_CFG, "1", &error));
     assert_false(spec_batches_with(&a, &b)); /* guided and not */
     assert_ok(spec_set(&b, FIELD_CFG, "1.5", &error));
