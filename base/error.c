@@ -20,6 +20,7 @@ static const char *const names[ERR_COUNT] = {
     [ERR_UNREACHABLE] = "unreachable",
     [ERR_CANCELLED] = "cancelled",
     [ERR_INTERNAL] = "internal",
+    [ERR_DEVICE] = "device",
 };
 
 static void fill(struct error *error, enum err code, const char *format, va_list arguments) {

@@ -28,6 +28,7 @@ enum err {
     ERR_UNREACHABLE, /* nobody answers at an address */
     ERR_CANCELLED,   /* asked to stop */
     ERR_INTERNAL,    /* our own bug, found before it did harm */
+    ERR_DEVICE,      /* a computing device failed for good: its process must end */
     ERR_COUNT
 };
 

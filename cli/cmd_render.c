@@ -173,7 +173,7 @@ static enum err render(int argc, char **argv, const struct command *self, int *s
     size_t n = field_flags(table, names, &flags);
     table[n++] = (struct flag){ "output", 'o', "FILE.png", "the picture's file (named by prompt, seed and key)", &flags.out, NULL, NULL };
     table[n++] = (struct flag){ "trace", 0, "FILE", "also every stage's tensors, as safetensors", &flags.trace, NULL, NULL };
-    table[n++] = (struct flag){ "device", 'd', "D", "cpu (default) or reference", &flags.device, NULL, NULL };
+    table[n++] = (struct flag){ "device", 'd', "D", "cpu (default), reference or cuda:N", &flags.device, NULL, NULL };
     table[n++] = (struct flag){ "threads", 't', "N", "threads (0: one a core)", NULL, &flags.threads, NULL };
     table[n++] = (struct flag){ "json", 0, NULL, "what was drawn, as JSON", NULL, NULL, &flags.json };
     const char *words[ARGUMENTS_POSITIONALS_LIMIT];

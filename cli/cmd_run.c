@@ -86,7 +86,7 @@ static enum err run(int argc, char **argv, const struct command *self, int *stat
         { "out", 'o', "DIR", "folder for the pictures (out/NAME)", &flags.out, NULL, NULL },
         { "threads", 't', "N", "threads a worker (0: the cores divided)", NULL, &flags.threads, NULL },
         { "batch", 'b', "N", "largest batch (0: the worker's choice)", NULL, &flags.batch, NULL },
-        { "device", 'd', "D", "cpu (default) or reference", &flags.device, NULL, NULL },
+        { "device", 'd', "D", "cpu (default), reference or cuda:N", &flags.device, NULL, NULL },
         { "json", 0, NULL, "the summary as JSON", NULL, NULL, &flags.json },
     };
     const char *words[ARGUMENTS_POSITIONALS_LIMIT];

@@ -176,8 +176,12 @@ static enum err start_worker(struct local_farm *farm, uint32_t index, struct err
     char *batch = text_format("%u", farm->batch);
     char *memory = text_format("%llu", (unsigned long long)(machine_memory() / farm->worker_count));
     char *argv[ARGUMENTS_LIMIT] = { program, "--coordinator", farm->address, "--device", farm->device, "--threads", threads,
-                                    "--cache", cache, "--name", name, "--memory", memory };
-    int n = 13;
+                                    "--cache", cache, "--name", name };
+    int n = 11;
+    if (!strncmp(farm->device, "cpu", 3) || !strcmp(farm->device, "reference")) { /* they share the machine's */
+        argv[n++] = "--memory";
+        argv[n++] = memory;
+    }
     if (farm->batch) {
         argv[n++] = "--batch";
         argv[n++] = batch;

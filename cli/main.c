@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "pipeline/pipeline.h"
 
 static const struct command *const commands[] = {
     &command_run,    &command_render, &command_submit,  &command_status, &command_watch,   &command_list,    &command_fetch,
@@ -39,7 +40,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (!strcmp(argv[1], "--version")) {
-        puts("seedfarm " SEEDFARM_VERSION " (devices: cpu, reference)");
+        printf("seedfarm " SEEDFARM_VERSION " (devices: cpu, reference; %s)\n", device_build());
         return 0;
     }
     for (size_t i = 0; i < COMMAND_COUNT; i++) {

@@ -8,9 +8,9 @@ enum err studio_open(struct studio *studio, const char *device, uint32_t threads
                      const struct file_places *places, struct error *error) {
     struct studio opened = { 0 };
     struct memory_need need;
-    enum err err = device_open(&opened.device, device, threads, error);
+    enum err err = device_open(&opened.device, device, numerics_name(spec->numerics), threads, error);
     if (!err)
-        err = spec_memory_check(&need, opened.device, spec, places, machine_memory(), error);
+        err = spec_memory_check(&need, opened.device, spec, places, device_memory(opened.device), error);
     if (!err)
         err = spec_model_load(&opened.model, opened.device, spec, places, error);
     if (!err)

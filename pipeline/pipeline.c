@@ -6,15 +6,34 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/machine.h"
 #include "pipeline/model.h"
 #include "pipeline/source.h"
 #include "pipeline/weights/checkpoint.h"
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
-enum err device_open(struct device **device, const char *name, uint32_t threads, struct error *error) {
+static enum err numerics_find(enum dtype *numerics, const char *name, struct error *error) {
+    static const struct { const char *name; enum dtype dtype; } NUMERICS[] = {
+        { "fp32", DTYPE_F32 }, { "bf16", DTYPE_BF16 }, { "fp16", DTYPE_F16 } };
+    for (size_t i = 0; i < sizeof NUMERICS / sizeof *NUMERICS; i++) {
+        if (strcmp(NUMERICS[i].name, name) == 0) {
+            *numerics = NUMERICS[i].dtype;
+            return ERR_OK;
+        }
+    }
+    return error_set(error, ERR_UNSUPPORTED, "numerics: want fp32, bf16 or fp16, have %s", name);
+}
+
+enum err device_open(struct device **device, const char *name, const char *numerics, uint32_t threads,
+                     struct error *error) {
+    enum dtype dtype = DTYPE_F32;
+    enum err err = numerics_find(&dtype, numerics, error);
+    if (err != ERR_OK) {
+        return err;
+    }
     struct device *opened = memory_get(sizeof *opened);
-    enum err err = backend_create(&opened->backend, name, threads, error);
+    err = backend_create(&opened->backend, name, dtype, threads, error);
     if (err != ERR_OK) {
         free(opened);
         return err;
@@ -28,6 +47,32 @@ void device_close(struct device *device) {
         backend_destroy(device->backend);
         free(device);
     }
+}
+
+size_t device_list(char names[DEVICES_MOST][DEVICE_NAME_SIZE]) {
+    struct device_name found[DEVICES_LIMIT];
+    size_t count = 0;
+    _Static_assert((int)DEVICES_MOST == (int)DEVICES_LIMIT && (int)DEVICE_NAME_SIZE == (int)sizeof found->text, "one list");
+    backend_list(found, &count);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(names[i], found[i].text, DEVICE_NAME_SIZE);
+    }
+    return count;
+}
+
+const char *device_build(void) {
+    return backend_build();
+}
+
+/* A sixteenth is left: the driver loads kernels when they are first launched. */
+uint64_t device_memory(const struct device *device) {
+    uint64_t card = backend_memory(device->backend);
+    return card == 0 ? machine_memory() : card - card / 16;
+}
+
+bool device_can(const struct device *device, const char *numerics) {
+    enum dtype dtype;
+    return numerics_find(&dtype, numerics, NULL) == ERR_OK && backend_can(device->backend, dtype);
 }
 
 const char *device_class(const struct device *device) {
@@ -212,6 +257,9 @@ enum err model_load_files(struct model **model, struct device *device, const str
     source_close(&source);
     if (err == ERR_OK) {
         err = check_together(loaded, error);
+    }
+    if (err == ERR_OK) {
+        err = backend_check(device->backend, error); /* are the parameters really there? */
     }
     if (err != ERR_OK) {
         model_destroy(loaded);

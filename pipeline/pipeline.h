@@ -23,9 +23,17 @@ struct renderer;
 
 /* ---- device ----------------------------------------------------------------------------------------------------- */
 
-/* "cpu" or "reference"; threads 0: one a core this process may use. */
-MUST_USE enum err device_open(struct device **device, const char *name, uint32_t threads, struct error *error);
+/* "cpu", "reference", "cuda:0" or "cuda:GPU-..."; numerics "fp32", "bf16" or "fp16", as far as the device has it; threads 0: one a core this process
+ * may use. */
+MUST_USE enum err device_open(struct device **device, const char *name, const char *numerics, uint32_t threads,
+                              struct error *error);
 void device_close(struct device *device);
+enum { DEVICE_NAME_SIZE = 64, DEVICES_MOST = 64 };
+/* The names of this machine's cards ("cuda:GPU-..."), or "cpu" where there is none: how many. */
+size_t device_list(char names[DEVICES_MOST][DEVICE_NAME_SIZE]);
+const char *device_build(void); /* what was built in beside the CPU: "without CUDA" */
+uint64_t device_memory(const struct device *device); /* bytes that models and runs may take: the card's, or the machine's */
+bool device_can(const struct device *device, const char *numerics); /* may it be opened with these, too? */
 const char *device_class(const struct device *device); /* the class within which bytes agree: "cpu x86-64-v4" */
 
 /* ---- model ------------------------------------------------------------------------------------------------------ */
@@ -88,6 +96,7 @@ struct render_job {
     const uint8_t *mask;    /* [height,width,3]: white where init is drawn anew. Models for inpainting want it, others none */
     double strength;        /* * 0..1: how much of the way from noise is walked from init. 0 would be none and stands for 1 */
     double refiner_switch;  /* * 0..1, neither: the share of the way after which the renderer's refiner takes over, if it has one */
+    bool philox;            /* noise of torch's CUDA generator, not of its CPU's */
 };
 
 enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };
@@ -139,7 +148,8 @@ void renderer_destroy(struct renderer *renderer);
 MUST_USE enum err renderer_refine(struct renderer *renderer, struct model *refiner, struct error *error);
 
 /* Draw `count` jobs as one batch into outputs[count]. `trace` (may be NULL; count must be 1 then) is a path for the
- * safetensors file of DESIGN section 4. Fails as a whole only before work, on cancel or on memory. */
+ * safetensors file of DESIGN section 4. Fails as a whole only before work, on cancel, on memory, or where the device fails
+ * (ERR_DEVICE: for good). */
 MUST_USE enum err renderer_render(struct renderer *renderer, const struct render_job *jobs, size_t count,
                                   const struct render_watch *watch, const char *trace, struct render_output *outputs,
                                   struct error *error);

@@ -333,7 +333,7 @@ enum err renderer_encode(struct renderer *renderer, float *moments, const uint8_
     encode(moments, &encoding, picture);
     free(picture);
     encoding_release(&encoding);
-    return ERR_OK;
+    return backend_check(renderer->model->backend, error);
 }
 
 /* ---- from jobs to pictures -------------------------------------------------------------------------------------- */
@@ -454,6 +454,7 @@ static enum err decode(struct batch *batch, const struct render_watch *watch, st
     struct decoding *decoding = &batch->run->decoding;
     for (uint32_t i = 0; i < decoding->program_count; i++) {
         decoding_run(decoding, i);
+        backend_wait(program_backend(decoding->programs[i]));
         if (!render_watch_ask(watch, RENDER_DECODE, batch->plan.all, batch->plan.all)) {
             return error_set(error, ERR_CANCELLED, "cancelled while decoding");
         }
@@ -588,7 +589,7 @@ static enum err walk(struct renderer *renderer, struct batch *batch, const struc
 static enum err render(struct renderer *renderer, struct batch *batch, struct batch *second, const struct render_watch *watch,
                        struct error *error) {
     for (size_t i = 0; i < batch->count; i++) {
-        noise_init(&batch->work[i].noise, batch->jobs[i].seed);
+        (batch->jobs[i].philox ? noise_init_philox : noise_init)(&batch->work[i].noise, batch->jobs[i].seed);
     }
     if (batch->trace != NULL) {
         trace_levels(batch->trace, &batch->plan, &second->plan);
@@ -634,6 +635,11 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
     for (size_t i = 0; err == ERR_OK && i < count; i++) {
         outputs[i] = take_output(&last->run->decoding, (uint32_t)i, jobs[0].width, jobs[0].height);
     }
+    if (err == ERR_OK && (err = backend_check(renderer->model->backend, error)) != ERR_OK) {
+        for (size_t i = 0; i < count; i++) {
+            render_output_release(&outputs[i]);
+        }
+    }
     batch_release(&batch);
     batch_release(&second);
     trace_release(&trace);
@@ -667,6 +673,7 @@ enum err renderer_decode(struct renderer *renderer, const float *latents, uint32
         decoding_run(&decoding, 0);
         backend_wait(model->backend);
         *output = take_output(&decoding, 0, width, height);
+        err = backend_check(model->backend, error);
     }
     if (decoding.programs != NULL) {
         decoding_release(&decoding);

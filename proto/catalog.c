@@ -11,10 +11,10 @@
 static const char *const sampler_names[] = {"Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM", NULL};
 static const char *const schedule_names[] = {"automatic", "uniform", "karras", "ddim", "leading", "trailing", "linspace",
                                              "lcm", NULL};
-static const char *const rng_names[] = {"cpu", NULL};
+static const char *const rng_names[] = {"cpu", "nv", NULL};
 static const char *const syntax_names[] = {"plain", NULL};
 static const char *const predicts_names[] = {"model", "epsilon", "v", "sample", NULL};
-static const char *const numerics_names[] = {"fp32", NULL};
+static const char *const numerics_names[] = {"fp32", "bf16", "fp16", NULL};
 
 static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_MODEL] = {FIELD_MODEL, "model", TYPE_MODEL, "demo", NULL, NULL, NULL, NULL,
@@ -32,9 +32,9 @@ static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_VAE_TILING] = {FIELD_VAE_TILING, "vae_tiling", TYPE_U32, "0", "0", "0", "16384", NULL,
         "decode in overlapping tiles of so many pixels a side, in less memory; 0: in one piece", true},
     [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
-        "the arithmetic; part of a job's key, because it changes the bytes"},
+        "the arithmetic: fp32, or on a GPU bf16 or fp16; part of a job's key, because it changes the bytes"},
     [FIELD_RNG] = {FIELD_RNG, "rng", TYPE_NAME, "cpu", "cpu", NULL, NULL, rng_names,
-        "where noise comes from: cpu is torch's CPU generator"},
+        "where noise comes from: cpu is torch's CPU generator, nv that of its CUDA generator"},
     [FIELD_SYNTAX] = {FIELD_SYNTAX, "syntax", TYPE_NAME, "plain", "plain", NULL, NULL, syntax_names,
         "how a prompt is read: plain takes every character as it stands"},
     [FIELD_CLIP_SKIP] = {FIELD_CLIP_SKIP, "clip_skip", TYPE_U32, "1", "1", "1", "12", NULL,
@@ -206,14 +206,15 @@ static const struct alias schedule_aliases[] = {
     {"trailing-karras", UNSUPPORTED}, {"trailing-exponential", UNSUPPORTED}, {"trailing-beta", UNSUPPORTED},
     {"linspace-karras", UNSUPPORTED}, {"linspace-exponential", UNSUPPORTED}, {"linspace-beta", UNSUPPORTED},
     {NULL, 0}};
-static const struct alias rng_aliases[] = {{"nv", UNSUPPORTED}, {"gpu", UNSUPPORTED}, {NULL, 0}};
+static const struct alias rng_aliases[] = {{"gpu", RNG_NV}, {"cuda", RNG_NV}, {"philox", RNG_NV}, {NULL, 0}};
 static const struct alias predicts_aliases[] = {
     {"v_prediction", PREDICTS_V}, {"v-prediction", PREDICTS_V}, {"eps", PREDICTS_EPSILON}, {"x0", PREDICTS_SAMPLE},
     {"original_sample", PREDICTS_SAMPLE}, {"flow_prediction", UNSUPPORTED}, {"flow", UNSUPPORTED}, {NULL, 0}};
 static const struct alias syntax_aliases[] = {{"a1111", UNSUPPORTED}, {"comfyui", UNSUPPORTED}, {NULL, 0}};
-/* What `auto` means is decided at submission: this version has fp32 alone. */
+/* What `auto` means is decided at submission: fp32, which every worker computes with. */
 static const struct alias numerics_aliases[] = {
-    {"auto", NUMERICS_FP32}, {"bf16", UNSUPPORTED}, {"fp16", UNSUPPORTED}, {NULL, 0}};
+    {"auto", NUMERICS_FP32}, {"float32", NUMERICS_FP32}, {"bfloat16", NUMERICS_BF16}, {"float16", NUMERICS_FP16},
+    {"half", NUMERICS_FP16}, {NULL, 0}};
 
 static const struct alias *field_aliases(enum field field)
 {

@@ -70,10 +70,10 @@ enum sampler { SAMPLER_EULER, SAMPLER_EULER_A, SAMPLER_DDIM, SAMPLER_DPMPP_2M, S
 /* AUTOMATIC is resolved to the sampler's own choice at submission and never in a job. */
 enum schedule { SCHEDULE_AUTOMATIC, SCHEDULE_UNIFORM, SCHEDULE_KARRAS, SCHEDULE_DDIM, SCHEDULE_LEADING, SCHEDULE_TRAILING,
                 SCHEDULE_LINSPACE, SCHEDULE_LCM, SCHEDULE_COUNT };
-enum rng { RNG_CPU, RNG_COUNT };
+enum rng { RNG_CPU, RNG_NV, RNG_COUNT };
 enum syntax { SYNTAX_PLAIN, SYNTAX_COUNT };
 enum predicts { PREDICTS_MODEL /* what its config says */, PREDICTS_EPSILON, PREDICTS_V, PREDICTS_SAMPLE, PREDICTS_COUNT };
-enum numerics { NUMERICS_FP32, NUMERICS_COUNT };
+enum numerics { NUMERICS_FP32, NUMERICS_BF16, NUMERICS_FP16, NUMERICS_COUNT };
 
 const char *sampler_name(enum sampler sampler);    /* "Euler a": A1111's */
 const char *schedule_name(enum schedule schedule); /* "karras" */

@@ -64,6 +64,8 @@ struct agent {
     bool finishing;           /* the coordinator wants no more of us: what we have is finished first */
     uint64_t drain_by_ms;
     struct error fatal;
+    struct error broken;      /* the device failed for good; code ERR_OK: it did not */
+    uint64_t broken_until_ms; /* for telling the coordinator */
 };
 
 /* ---- making --------------------------------------------------------------------------------------------------------- */
@@ -207,7 +209,7 @@ static void say_hello(struct agent *agent, uint64_t now_ms) {
             .threads = options->threads,
             .batch = options->batch ? options->batch : workshop_room(agent->workshop),
             .memory_bytes = options->memory_bytes,
-            .numerics = 1u << NUMERICS_FP32,
+            .numerics = options->painter.numerics ? options->painter.numerics : 1u << NUMERICS_FP32,
         },
     };
     struct error error;
@@ -401,7 +403,18 @@ static void send_fetch(struct agent *agent, const struct note *note) {
         log_event(LOG_DEBUG, "fetch-not-sent", NULL);
 }
 
+/* CUDA keeps an error for the life of a process: report it, then end (end_broken). */
+static void device_broke(struct agent *agent, const struct error *error, uint64_t now_ms) {
+    if (agent->broken.code)
+        return;
+    agent->broken = *error;
+    agent->broken_until_ms = now_ms + DRAIN_MS;
+    log_event(LOG_ERROR, "device-failed", "why", error->message, NULL);
+}
+
 static void take_failed(struct agent *agent, const struct note *note, uint64_t now_ms) {
+    if (note->error.code == ERR_DEVICE)
+        device_broke(agent, &note->error, now_ms);
     add_failure(agent, note->lease_id, note->epoch, note->keys, note->count, &note->error);
     if (note->count)
         return;
@@ -591,8 +604,16 @@ static void watch_renders(struct agent *agent, uint64_t now_ms) {
     }
 }
 
+/* The report has arrived, or nobody takes it. Finished pictures wait in the outbox for the next life. */
+static void end_broken(struct agent *agent, uint64_t now_ms) {
+    if (agent->presence != PRESENT || delivery_is_done(agent->delivery) || now_ms >= agent->broken_until_ms)
+        agent->fatal = agent->broken;
+}
+
 static void act(struct agent *agent, uint64_t now_ms) {
     watch_renders(agent, now_ms);
+    if (agent->broken.code)
+        end_broken(agent, now_ms);
     if (agent->finishing)
         finish(agent);
     if (agent->over)

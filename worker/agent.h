@@ -31,7 +31,7 @@ MUST_USE enum err agent_create(struct agent **agent, const struct agent_options 
 void agent_destroy(struct agent *agent);
 
 /* Until agent_stop, or until the coordinator has drained this worker; then ERR_OK. ERR_UNSUPPORTED: coordinator and worker
- * speak different protocols. ERR_STALE: the render thread hangs; the process must end now, by _exit, for agent_destroy would
+ * speak different protocols. ERR_DEVICE: the device failed for good, and the coordinator knows. ERR_STALE: the render thread hangs; the process must end now, by _exit, for agent_destroy would
  * wait for it. */
 MUST_USE enum err agent_run(struct agent *agent, struct error *error);
 

@@ -7,6 +7,7 @@ enum { MODELS_KEPT = 2 };
 
 struct place {
     struct digest key;   /* spec_model_key */
+    struct device *device;
     struct model *model; /* NULL: the place is free */
     struct model *refiner; /* or NULL */
     struct renderer *renderer;
@@ -14,7 +15,9 @@ struct place {
 };
 
 struct easel {
-    struct device *device;
+    struct device *devices[NUMERICS_COUNT]; /* the device, opened with each numerics when it is first wanted; fp32 always */
+    const char *name;
+    uint32_t threads;
     uint64_t memory_bytes;
     uint64_t uses;
     struct place places[MODELS_KEPT];
@@ -24,12 +27,14 @@ struct easel {
 enum err easel_create(struct easel **out, const char *device, uint32_t threads, uint64_t memory_bytes,
                       struct error *error) {
     struct device *opened;
-    enum err err = device_open(&opened, device, threads, error);
+    enum err err = device_open(&opened, device, numerics_name(NUMERICS_FP32), threads, error);
     if (err)
         return err;
     struct easel *easel = memory_get(sizeof *easel);
-    easel->device = opened;
-    easel->memory_bytes = memory_bytes;
+    easel->devices[NUMERICS_FP32] = opened;
+    easel->name = text_copy(device);
+    easel->threads = threads;
+    easel->memory_bytes = memory_bytes ? memory_bytes : device_memory(opened);
     *out = easel;
     return ERR_OK;
 }
@@ -47,7 +52,9 @@ void easel_destroy(struct easel *easel) {
         return;
     for (int i = 0; i < MODELS_KEPT; i++)
         clear_place(&easel->places[i]);
-    device_close(easel->device);
+    for (int i = 0; i < NUMERICS_COUNT; i++)
+        device_close(easel->devices[i]);
+    free((char *)easel->name);
     free(easel);
 }
 
@@ -71,8 +78,6 @@ static struct place *oldest_place(struct easel *easel) {
  * take more than half of the budget the other one goes: pictures matter more than a model that may be asked for again. */
 static uint64_t run_budget(struct easel *easel, const struct place *place, uint64_t own) {
     uint64_t others = 0;
-    if (!easel->memory_bytes)
-        return 0;
     for (int i = 0; i < MODELS_KEPT; i++)
         if (&easel->places[i] != place && easel->places[i].model)
             others += place_weights(&easel->places[i]);
@@ -88,14 +93,20 @@ static uint64_t run_budget(struct easel *easel, const struct place *place, uint6
 
 static enum err load_place(struct easel *easel, struct place *place, const struct spec *spec, const struct file_places *places,
                            struct error *error) {
+    struct device **device = &easel->devices[spec->numerics];
     struct memory_need need;
-    enum err err = spec_memory_check(&need, easel->device, spec, places, easel->memory_bytes, error);
+    enum err err = ERR_OK;
+    if (!*device)
+        err = device_open(device, easel->name, numerics_name(spec->numerics), easel->threads, error);
+    place->device = *device;
+    if (!err)
+        err = spec_memory_check(&need, place->device, spec, places, easel->memory_bytes, error);
     if (err)
         return err;
     uint64_t budget = run_budget(easel, place, need.weights);
-    err = spec_model_load(&place->model, easel->device, spec, places, error);
+    err = spec_model_load(&place->model, place->device, spec, places, error);
     if (!err)
-        err = spec_refiner_load(&place->refiner, easel->device, spec, places, error);
+        err = spec_refiner_load(&place->refiner, place->device, spec, places, error);
     if (!err)
         err = renderer_create(&place->renderer, place->model, budget, error);
     if (!err && place->refiner)
@@ -132,9 +143,17 @@ static enum err easel_draw(void *context, struct rendered *out, const struct spe
     struct easel *easel = context;
     if (!easel->current)
         return error_set(error, ERR_INTERNAL, "a batch of %zu before any model was loaded", count);
-    return render_specs(out, easel->current->renderer, device_class(easel->device), specs, count, places, watch, NULL, error);
+    return render_specs(out, easel->current->renderer, device_class(easel->current->device), specs, count, places, watch, NULL, error);
+}
+
+uint64_t easel_memory(const struct easel *easel) {
+    return easel->memory_bytes;
 }
 
 struct painter easel_painter(struct easel *easel) {
-    return (struct painter){ easel, device_class(easel->device), easel_load, easel_draw };
+    const struct device *device = easel->devices[NUMERICS_FP32];
+    struct painter painter = { easel, device_class(device), easel_load, easel_draw, 0 };
+    for (int i = 0; i < NUMERICS_COUNT; i++)
+        painter.numerics |= device_can(device, numerics_name((enum numerics)i)) ? 1u << i : 0;
+    return painter;
 }

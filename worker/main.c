@@ -28,11 +28,12 @@ static const char help[] =
     "usage: seedfarm-worker --coordinator ADDR [--device D|all] [options]\n"
     "\n"
     "  --coordinator ADDR   where the coordinator listens: ipc://PATH or tcp://HOST:PORT (else SEEDFARM_COORDINATOR)\n"
-    "  --device D           cpu, reference (slow, plain), or all: one process for every device (default: cpu)\n"
+    "  --device D           cpu, reference (slow, plain), cuda:N or cuda:GPU-UUID, or all: a process for each card, or for the\n"
+    "                       CPU where there is none (default: cpu)\n"
     "  --threads N          threads that compute (default: the cores this process may use)\n"
     "  --batch N            pictures drawn at once, at most (default: 16 at 128x128 and below, 1 at 512x512)\n"
     "  --memory BYTES       bound of weights and working memory; K, M, G may follow\n"
-    "                       (default: seven eighths of the machine's)\n"
+    "                       (default: seven eighths of the machine's, or what is free on the card)\n"
     "  --models PATH[:..]   folders of models, or a model's own folder; what is not there comes from the coordinator\n"
     "  --cache DIR          models fetched and results not yet delivered\n"
     "                       (default: $XDG_CACHE_HOME/seedfarm/worker-NAME); one worker at a time\n"
@@ -150,10 +151,8 @@ static enum err check_settings(struct settings *settings, struct error *error) {
         settings->coordinator = getenv("SEEDFARM_COORDINATOR");
     if (!settings->coordinator || !*settings->coordinator)
         return error_set(error, ERR_INVALID, "--coordinator ADDR is missing, and SEEDFARM_COORDINATOR is not set");
-    if (strcmp(settings->device, "all") == 0)
-        settings->device = "cpu"; /* every device this version has beside the reference */
-    if (strcmp(settings->device, "cpu") != 0 && strcmp(settings->device, "reference") != 0)
-        return error_set(error, ERR_INVALID, "--device: want cpu, reference or all, have \"%s\"", settings->device);
+    if (settings->alone && strcmp(settings->device, "all") == 0)
+        return error_set(error, ERR_INVALID, "--device all: want one device where --no-supervisor is given");
     if (settings->name && (!*settings->name || strlen(settings->name) > LIMIT_NAME || strchr(settings->name, '/')))
         return error_set(error, ERR_INVALID, "--name: want 1..%d bytes without a slash, have \"%s\"", LIMIT_NAME,
                          settings->name);
@@ -213,7 +212,7 @@ static enum err run_device(const struct settings *settings, struct error *error)
         .device = settings->device,
         .threads = threads,
         .batch = settings->batch,
-        .memory_bytes = settings->memory_bytes,
+        .memory_bytes = easel_memory(easel),
         .hang_ms = settings->hang_seconds * 1000,
         .cache = cache,
         .cache_bytes = settings->cache_bytes,
@@ -241,26 +240,43 @@ done:
 
 /* ---- the supervisor ------------------------------------------------------------------------------------------------- */
 
-/* The same program with the same options, and --no-supervisor. */
-static enum err supervise(int *status, const struct settings *settings, int argc, char **argv, struct error *error) {
-    char **child = memory_get_array((size_t)argc + 2, sizeof *child);
-    char self[4096];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    enum err err;
-    if (length < 0) {
-        err = error_errno(error, "where this program lies (/proc/self/exe)");
-        goto done;
-    }
-    self[length] = '\0';
-    child[0] = self;
-    child[1] = "--no-supervisor";
+enum { CHILD_OWN = 8 /* of a child's arguments: itself, --no-supervisor, device, name, cache; each with its word */ };
+
+/* The same program with the same options for one of `count` devices; where there are several, name and cache are its own. */
+static char **child_arguments(char *self, char *device, const struct settings *settings, size_t count, int argc, char **argv) {
+    char **child = memory_get_array((size_t)argc + CHILD_OWN, sizeof *child);
+    size_t at = 0;
+    child[at++] = self;
+    child[at++] = "--no-supervisor";
     for (int i = 1; i < argc; i++)
-        child[i + 1] = argv[i];
-    struct supervised device = { settings->device, child };
-    err = supervisor_run(status, &device, 1, &supervisor_pace_default, STDERR_FILENO, error);
-done:
-    free(child);
-    return err;
+        child[at++] = argv[i];
+    child[at++] = "--device"; /* the last one counts */
+    child[at++] = device;
+    if (count > 1 && settings->name) {
+        child[at++] = "--name";
+        child[at++] = text_format("%s-%s", settings->name, device);
+    }
+    if (count > 1 && settings->cache) {
+        child[at++] = "--cache";
+        child[at++] = text_format("%s/%s", settings->cache, device);
+    }
+    return child;
+}
+
+static enum err supervise(int *status, const struct settings *settings, int argc, char **argv, struct error *error) {
+    char names[DEVICES_MOST][DEVICE_NAME_SIZE], self[4096];
+    struct supervised devices[DEVICES_MOST];
+    size_t count = 1;
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length < 0)
+        return error_errno(error, "where this program lies (/proc/self/exe)");
+    self[length] = '\0';
+    snprintf(names[0], sizeof names[0], "%s", settings->device);
+    if (strcmp(settings->device, "all") == 0)
+        count = device_list(names);
+    for (size_t i = 0; i < count; i++)
+        devices[i] = (struct supervised){ names[i], child_arguments(self, names[i], settings, count, argc, argv) };
+    return supervisor_run(status, devices, count, &supervisor_pace_default, STDERR_FILENO, error); /* arguments: to the end */
 }
 
 /* ---- main ----------------------------------------------------------------------------------------------------------- */
@@ -274,7 +290,7 @@ static enum err read_flags(struct settings *settings, int argc, char **argv, str
         if (id == OPTION_HELP)
             fputs(help, stdout);
         else if (id == OPTION_VERSION)
-            printf("seedfarm-worker %s\n", SEEDFARM_VERSION);
+            printf("seedfarm-worker %s (%s)\n", SEEDFARM_VERSION, device_build());
         if (id == OPTION_HELP || id == OPTION_VERSION)
             return ERR_CANCELLED;
         if (id == '?' || id == ':')
@@ -342,8 +358,7 @@ static enum err open_log(const struct settings *settings, struct error *error) {
 }
 
 int main(int argc, char **argv) {
-    /* A job that the machine cannot hold is refused with both values; without a bound the kernel would end the process. */
-    struct settings settings = { .device = "cpu", .memory_bytes = machine_memory(), .cache_bytes = UINT64_C(64) << 30 };
+    struct settings settings = { .device = "cpu", .cache_bytes = UINT64_C(64) << 30 };
     struct error error;
     int status = 0;
     signal(SIGPIPE, SIG_IGN); /* a log nobody reads is no reason to die */

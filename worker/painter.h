@@ -18,6 +18,7 @@ struct painter {
     /* As render_specs, with what was loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
     enum err (*draw)(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
                      const struct file_places *places, const struct render_watch *watch, struct error *error);
+    uint32_t numerics; /* what it computes with, bit by enum numerics; 0: fp32 alone */
 };
 
 #endif

@@ -27,13 +27,14 @@ static struct render_job job_of(const struct spec *spec) {
         .vae_tiling = spec->vae_tiling,
         .strength = decimal_value(spec->strength),
         .refiner_switch = decimal_value(spec->refiner_switch),
+        .philox = spec->rng == RNG_NV,
     };
 }
 
 /* ---- models --------------------------------------------------------------------------------------------------------- */
 
 struct digest spec_model_key(const struct spec *spec) {
-    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER };
+    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER, FIELD_NUMERICS };
     struct bytes text = BYTES_INIT;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         spec_get(&text, spec, fields[i]);

@@ -13,17 +13,34 @@
 
 enum { THREADS_MAX = 1024 };
 
-enum err backend_create(struct backend **backend, const char *device, uint32_t threads, struct error *error) {
+enum err backend_create(struct backend **backend, const char *device, enum dtype numerics, uint32_t threads,
+                        struct error *error) {
+    bool cpu = strcmp(device, "cpu") == 0;
     if (threads > THREADS_MAX) {
         return error_set(error, ERR_LIMIT, "threads: want at most %d, have %u", THREADS_MAX, threads);
     }
-    if (strcmp(device, "cpu") == 0) {
-        return cpu_create(backend, threads, error);
+    if (cpu || strcmp(device, "reference") == 0) {
+        if (numerics != DTYPE_F32) {
+            return error_set(error, ERR_UNSUPPORTED, "device \"%s\": want numerics fp32, have %s", device,
+                             numerics == DTYPE_F16 ? "fp16" : "bf16");
+        }
+        return cpu ? cpu_create(backend, threads, error) : reference_create(backend, error);
     }
-    if (strcmp(device, "reference") == 0) {
-        return reference_create(backend, error);
+    if (cuda_claims(device)) {
+        return cuda_create(backend, device, numerics, error);
     }
-    return error_set(error, ERR_UNSUPPORTED, "device \"%s\": there is \"cpu\" and \"reference\"", device);
+    return error_set(error, ERR_UNSUPPORTED, "device \"%s\": there is \"cpu\", \"cuda:N\" and \"reference\"", device);
+}
+
+const char *backend_build(void) {
+    return cuda_build();
+}
+
+void backend_list(struct device_name names[DEVICES_LIMIT], size_t *count) {
+    if (cuda_list(names, count, NULL) != ERR_OK || *count == 0) {
+        names[0] = (struct device_name){ "cpu" };
+        *count = 1;
+    }
 }
 
 void backend_destroy(struct backend *backend) {
@@ -36,12 +53,28 @@ const char *backend_class(const struct backend *backend) {
     return backend->class_name;
 }
 
+enum dtype backend_numerics(const struct backend *backend) {
+    return backend->numerics;
+}
+
+uint64_t backend_memory(const struct backend *backend) {
+    return backend->memory_bytes;
+}
+
+bool backend_can(const struct backend *backend, enum dtype numerics) {
+    return numerics == DTYPE_F32 || (backend->any_numerics && (numerics == DTYPE_F16 || numerics == DTYPE_BF16));
+}
+
 uint32_t backend_threads(const struct backend *backend) {
     return backend->threads;
 }
 
 void backend_wait(struct backend *backend) {
     backend->ops->wait(backend);
+}
+
+enum err backend_check(const struct backend *backend, struct error *error) {
+    return backend->ops->check == NULL ? ERR_OK : backend->ops->check(backend, error);
 }
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */

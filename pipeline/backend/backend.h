@@ -7,8 +7,10 @@
  * step (timestep, sampler coefficients) lies in a step table on the device, at the row named by a counter on the
  * device, so that a GPU backend may capture the program once (a CUDA graph) and replay it for every step.
  *
- * Tensors are handles, channels last: [n,h,w,c]. Token sequences are [n,T,1,c]. All arithmetic is f32 in this version;
- * weights are kept in the precision of their file and widened where they are used, which changes no bit.
+ * Tensors are handles, channels last: [n,h,w,c]. Token sequences are [n,T,1,c]. What ops hand to each other is of the
+ * device's numerics: f32, or f16 or bf16 on a GPU; sums are f32 at least in all of them. What the host reads and writes
+ * (latents, conditioning, tables) is f32: an op that wants it narrower takes a copy first, by itself. Weights may be kept in
+ * the precision of their file and widened where they are used, which changes no bit.
  *
  * Same job, same bytes: an op's result for image i depends on image i alone (and on weights and shapes), never on n,
  * on the number of threads or on timing. Every sum has a fixed order, given by its length alone.
@@ -29,22 +31,34 @@ struct program;
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
-/* `device`: "cpu" (own kernels, fast) or "reference" (plain C, the oracle). threads 0: one a core. Anything else is
- * ERR_UNSUPPORTED and names what there is. */
-MUST_USE enum err backend_create(struct backend **backend, const char *device, uint32_t threads, struct error *error);
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_U8 };
+size_t dtype_size(enum dtype dtype);
+
+/* `device`: "cpu" (own kernels, fast), "reference" (plain C, the oracle), or a card: "cuda:N" or "cuda:" and its UUID.
+ * numerics: F32, F16 or BF16; the first two know F32 alone. threads 0: one a core. What this build, this machine or this
+ * driver does not have is ERR_UNSUPPORTED or ERR_NOT_FOUND and names what there is. */
+MUST_USE enum err backend_create(struct backend **backend, const char *device, enum dtype numerics, uint32_t threads,
+                                 struct error *error);
 void backend_destroy(struct backend *backend);
+enum dtype backend_numerics(const struct backend *backend);
+uint64_t backend_memory(const struct backend *backend); /* bytes that were free on the card when it was opened; 0: the host's */
+bool backend_can(const struct backend *backend, enum dtype numerics); /* may its device be opened with these, too? */
+enum { DEVICES_LIMIT = 64 };
+struct device_name {
+    char text[64];
+};
+/* The machine's cards ("cuda:GPU-..."), or "cpu" where there is none. */
+void backend_list(struct device_name names[DEVICES_LIMIT], size_t *count);
+const char *backend_build(void); /* what was built in beside the CPU: "without CUDA" */
 /* A device on which models are only checked and runs only planned: weights are accepted by shape, buffers have a size and
  * no memory, programs can be recorded and not run. All sizes are those on `device` (borrowed; NULL: 0). */
 struct backend *backend_create_planner(const struct backend *device);
 
-/* The class within which bytes agree: "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic", "reference". */
+/* The class within which bytes agree: "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic", "reference", "cuda sm_90 fp16". */
 const char *backend_class(const struct backend *backend);
 uint32_t backend_threads(const struct backend *backend);
 
 /* ---- weights ---------------------------------------------------------------------------------------------------- */
-
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_U8 };
-size_t dtype_size(enum dtype dtype);
 
 /* A tensor in a model file, row-major as the file holds it. Little-endian. */
 struct weight_view {
@@ -88,14 +102,19 @@ struct tensor {
     uint32_t id;
     uint32_t n, h, w, c;
     uint32_t c_first, c_row;
+    enum dtype dtype; /* F32 also stands for i32 and u8, where an op says so */
 };
 
 struct program *program_create(struct backend *backend);
 void program_destroy(struct program *program);
+struct backend *program_backend(const struct program *program);
 
 /* A tensor that lives in `buffer` from byte `offset` on (dtype f32, or i32 for ids, indexes and counters). */
 struct tensor program_bind(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
                            uint32_t w, uint32_t c);
+/* The same of the device's numerics, for what never leaves it: keys and values of prompts. */
+struct tensor program_bind_own(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
+                               uint32_t w, uint32_t c);
 struct tensor tensor_slice(struct tensor tensor, uint32_t first, uint32_t count);
 
 /* End of recording: plan the memory of all values in between by their lifetimes. Then the program is immutable. */
@@ -105,6 +124,10 @@ size_t program_memory(const struct program *program); /* bytes of scratch that p
 void program_attach(struct program *program, struct buffer *scratch);
 void program_run(struct program *program);     /* enqueue; the cpu and reference backends run it here */
 void backend_wait(struct backend *backend);    /* until all enqueued work is done */
+/* A device may fail for good (a GPU that fell off its bus): what is enqueued then does nothing, downloads are zeros, and
+ * this says, ever after, what went wrong first, at which op and shape. Ask after the last download and before anything
+ * is believed. ERR_DEVICE. The host's devices never fail. */
+MUST_USE enum err backend_check(const struct backend *backend, struct error *error);
 
 /* ---- the step table --------------------------------------------------------------------------------------------- */
 
@@ -201,7 +224,7 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
  * in 0..1 before rounding (or TENSOR_NONE), and bad i32 [n,1,1,1]: how many values of the image are NaN or Inf. */
 void op_pixels(struct program *p, struct tensor pixels, struct tensor unit, struct tensor bad, struct tensor image);
 
-/* Copy a value out into a bound tensor of the same shape (to be downloaded). */
+/* Copy a value out into a bound tensor of the same shape (to be downloaded), narrowing or widening it. */
 void op_copy(struct program *p, struct tensor out, struct tensor x);
 
 #endif

@@ -374,7 +374,7 @@ static size_t workspace(const struct backend *backend, const struct op *op) {
     return op->kind == OP_ATTENTION ? backend->threads * attention_step(cpu_of(backend), op) : 0;
 }
 
-static void run(const struct program *program) {
+static void run(struct program *program) {
     struct cpu *cpu = (struct cpu *)program->backend;
     bool was_running = atomic_exchange(&cpu->running, true);
     assert(!was_running);

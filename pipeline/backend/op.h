@@ -28,7 +28,7 @@ enum op_kind {
     OP_LATENT_INPUT, /* in: latent, table, counter */
     OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter */
     OP_PIXELS,       /* in: image; out: pixels, unit, bad */
-    OP_COPY,         /* in: x */
+    OP_COPY,         /* in: x; to the numerics of its output */
     OP_KINDS
 };
 
@@ -73,6 +73,7 @@ struct program {
     struct value *values;
     size_t value_count;
     struct buffer *scratch; /* borrowed */
+    void *device_notes;     /* the device's own, for as long as the scratch stays */
     size_t scratch_size;
     bool finished;
 };
@@ -104,6 +105,7 @@ struct buffer {
     void *data;
 };
 
+/* Devices of the host never fail and leave `check` and `forget` NULL. */
 struct backend_ops {
     void (*destroy)(struct backend *backend);
     enum err (*memory_create)(void **data, struct backend *backend, size_t size, struct error *error);
@@ -115,14 +117,19 @@ struct backend_ops {
     enum err (*weight_prepare)(struct weight *weight, const void *plain, struct error *error);
     size_t (*weight_measure)(const struct backend *backend, const struct weight *weight); /* bytes it will have */
     size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
-    void (*run)(const struct program *program);
+    void (*run)(struct program *program);
+    void (*forget)(struct program *program); /* free device_notes; NULL: it makes none */
     void (*wait)(struct backend *backend);
+    enum err (*check)(const struct backend *backend, struct error *error);
 };
 
 /* Devices embed it as their first member. */
 struct backend {
     const struct backend_ops *ops;
     const char *class_name;
+    enum dtype numerics;
+    uint64_t memory_bytes; /* free at first; 0: the host's */
+    bool any_numerics; /* F16 and BF16 beside F32 */
     uint32_t threads;
 };
 
@@ -132,6 +139,15 @@ MUST_USE enum err cpu_create(struct backend **backend, uint32_t threads, struct 
  * ERR_UNSUPPORTED where this machine cannot run them. */
 MUST_USE enum err cpu_create_class(struct backend **backend, const char *class_name, uint32_t threads,
                                    struct error *error);
+
+/* CUDA's devices: "cuda:0", "cuda:GPU-...". One of three makes them: cuda/ (device.c), cuda_absent.c in a build without CUDA,
+ * tests/emulation, where they are called "emulated:0". */
+bool cuda_claims(const char *device);
+const char *cuda_build(void); /* "without CUDA", "with CUDA 13.0 for sm_80 89 90 100 120" */
+MUST_USE enum err cuda_create(struct backend **backend, const char *device, enum dtype numerics, struct error *error);
+/* Every card, by UUID. ERR_UNSUPPORTED, ERR_NOT_FOUND: there is none that can be used, and why. */
+MUST_USE enum err cuda_list(struct device_name names[DEVICES_LIMIT], size_t *count, struct error *error);
+
 /* Memory of the host, 64-byte aligned, for the two devices that compute there. */
 MUST_USE enum err host_memory_create(void **data, struct backend *backend, size_t size, struct error *error);
 void host_memory_destroy(struct backend *backend, void *data, size_t size);

@@ -44,6 +44,8 @@ struct backend *backend_create_planner(const struct backend *device) {
     static const struct backend_ops ops = { .destroy = destroy, .memory_create = keep_nothing, .memory_destroy = forget,
                                             .weight_measure = measure, .op_workspace = workspace };
     struct planner *planner = memory_get(sizeof *planner);
-    *planner = (struct planner){ .backend = { .ops = &ops, .class_name = "none" }, .device = device };
+    *planner = (struct planner){ .backend = { .ops = &ops, .class_name = "none",
+                                                .numerics = device == NULL ? DTYPE_F32 : device->numerics },
+                                   .device = device };
     return &planner->backend;
 }

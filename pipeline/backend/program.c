@@ -14,13 +14,24 @@ struct program *program_create(struct backend *backend) {
     return program;
 }
 
+static void forget(struct program *program) {
+    if (program->device_notes != NULL) {
+        program->backend->ops->forget(program);
+    }
+}
+
 void program_destroy(struct program *program) {
     if (program == NULL) {
         return;
     }
+    forget(program);
     free(program->ops);
     free(program->values);
     free(program);
+}
+
+struct backend *program_backend(const struct program *program) {
+    return program->backend;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */
@@ -39,22 +50,33 @@ static uint32_t value_add(struct program *program, struct value value) {
     return (uint32_t)program->value_count++;
 }
 
-static struct tensor tensor_make(uint32_t id, uint32_t n, uint32_t h, uint32_t w, uint32_t c) {
+static struct tensor tensor_make(uint32_t id, uint32_t n, uint32_t h, uint32_t w, uint32_t c, enum dtype dtype) {
     assert(n > 0 && h > 0 && w > 0 && c > 0);
-    return (struct tensor){ .id = id, .n = n, .h = h, .w = w, .c = c, .c_first = 0, .c_row = c };
+    return (struct tensor){ .id = id, .n = n, .h = h, .w = w, .c = c, .c_first = 0, .c_row = c, .dtype = dtype };
 }
 
 static struct tensor value_scratch(struct program *program, uint32_t n, uint32_t h, uint32_t w, uint32_t c) {
-    struct value value = { .size = (size_t)n * h * w * c * sizeof(float), .first = UINT32_MAX };
-    return tensor_make(value_add(program, value), n, h, w, c);
+    enum dtype numerics = program->backend->numerics;
+    struct value value = { .size = (size_t)n * h * w * c * dtype_size(numerics), .first = UINT32_MAX };
+    return tensor_make(value_add(program, value), n, h, w, c, numerics);
+}
+
+static struct tensor bind(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
+                          uint32_t w, uint32_t c, enum dtype dtype) {
+    assert(buffer->backend == program->backend && offset % 4 == 0 && offset <= buffer->size);
+    /* The element size is the op's business (pixels are u8): ops check what they will touch. */
+    struct value value = { .buffer = buffer, .offset = offset, .size = buffer->size - offset };
+    return tensor_make(value_add(program, value), n, h, w, c, dtype);
 }
 
 struct tensor program_bind(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
                            uint32_t w, uint32_t c) {
-    assert(buffer->backend == program->backend && offset % 4 == 0 && offset <= buffer->size);
-    /* The element size is the op's business (pixels are u8): ops check what they will touch. */
-    struct value value = { .buffer = buffer, .offset = offset, .size = buffer->size - offset };
-    return tensor_make(value_add(program, value), n, h, w, c);
+    return bind(program, buffer, offset, n, h, w, c, DTYPE_F32);
+}
+
+struct tensor program_bind_own(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
+                               uint32_t w, uint32_t c) {
+    return bind(program, buffer, offset, n, h, w, c, program->backend->numerics);
 }
 
 struct tensor tensor_slice(struct tensor tensor, uint32_t first, uint32_t count) {
@@ -72,7 +94,7 @@ static void check_memory(const struct program *p, struct tensor t, size_t elemen
 }
 
 static void check_slice(const struct program *p, struct tensor t) {
-    check_memory(p, t, 4);
+    check_memory(p, t, dtype_size(t.dtype));
     assert(t.c_first + t.c <= t.c_row);
 }
 
@@ -146,6 +168,22 @@ static void op_add(struct program *program, struct op op) {
     program->ops[program->op_count++] = op;
 }
 
+/* `x` in the device's numerics: itself, or a copy. A slice stays one, of a copy of the whole. */
+static struct tensor own(struct program *p, struct tensor x) {
+    if (!tensor_exists(x) || x.dtype == p->backend->numerics) {
+        return x;
+    }
+    struct op op = op_make(OP_COPY);
+    op.in[0] = x;
+    op.in[0].c_first = 0;
+    op.in[0].c = x.c_row;
+    struct tensor copy = op.out[0] = value_scratch(p, x.n, x.h, x.w, x.c_row);
+    op_add(p, op);
+    copy.c_first = x.c_first;
+    copy.c = x.c;
+    return copy;
+}
+
 struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens,
                        const struct weight *positions) {
     check_whole(p, ids);
@@ -173,9 +211,13 @@ void op_linear_into(struct program *p, struct tensor out, struct tensor x, const
         check_vector(bias, weight->rows);
     }
     check_residual(p, residual, out);
+    if (out.dtype != p->backend->numerics) {
+        op_copy(p, out, op_linear(p, x, weight, bias, activation, residual));
+        return;
+    }
     struct op op = op_make(OP_LINEAR);
-    op.in[0] = x;
-    op.in[1] = residual;
+    op.in[0] = own(p, x);
+    op.in[1] = own(p, residual);
     op.weight = weight;
     op.bias = bias;
     op.activation = activation;
@@ -212,9 +254,9 @@ struct tensor op_conv(struct program *p, struct tensor x, const struct weight *w
         assert(options->vector.n == 1 || options->vector.n == x.n);
         assert(options->vector.h == 1 && options->vector.w == 1 && options->vector.c == weight->rows);
     }
-    op.in[0] = x;
-    op.in[1] = options->residual;
-    op.in[2] = options->vector;
+    op.in[0] = own(p, x);
+    op.in[1] = own(p, options->residual);
+    op.in[2] = own(p, options->vector);
     op.weight = weight;
     op.bias = bias;
     op.conv = *options;
@@ -229,7 +271,7 @@ struct tensor op_group_norm(struct program *p, struct tensor x, const struct wei
     check_vector(beta, x.c);
     assert(groups > 0 && x.c % groups == 0);
     struct op op = op_make(OP_GROUP_NORM);
-    op.in[0] = x;
+    op.in[0] = own(p, x);
     op.weight = gamma;
     op.bias = beta;
     op.groups = groups;
@@ -246,7 +288,7 @@ struct tensor op_layer_norm(struct program *p, struct tensor x, const struct wei
     check_vector(gamma, x.c);
     check_vector(beta, x.c);
     struct op op = op_make(OP_LAYER_NORM);
-    op.in[0] = x;
+    op.in[0] = own(p, x);
     op.weight = gamma;
     op.bias = beta;
     op.number = epsilon;
@@ -268,9 +310,9 @@ struct tensor op_attention(struct program *p, struct tensor q, struct tensor k, 
         assert(k.n == q.n);
     }
     struct op op = op_make(OP_ATTENTION);
-    op.in[0] = q;
-    op.in[1] = k;
-    op.in[2] = v;
+    op.in[0] = own(p, q);
+    op.in[1] = own(p, k);
+    op.in[2] = own(p, v);
     op.in[3] = kv_index;
     op.heads = heads;
     op.flag = causal;
@@ -284,8 +326,8 @@ struct tensor op_concat(struct program *p, struct tensor a, struct tensor b) {
     check_whole(p, b);
     assert(a.n == b.n && a.h == b.h && a.w == b.w);
     struct op op = op_make(OP_CONCAT);
-    op.in[0] = a;
-    op.in[1] = b;
+    op.in[0] = own(p, a);
+    op.in[1] = own(p, b);
     op.out[0] = value_scratch(p, a.n, a.h, a.w, a.c + b.c);
     op_add(p, op);
     return op.out[0];
@@ -294,7 +336,7 @@ struct tensor op_concat(struct program *p, struct tensor a, struct tensor b) {
 struct tensor op_scale(struct program *p, struct tensor x, float factor) {
     check_whole(p, x);
     struct op op = op_make(OP_SCALE);
-    op.in[0] = x;
+    op.in[0] = own(p, x);
     op.number = factor;
     op.out[0] = value_scratch(p, x.n, x.h, x.w, x.c);
     op_add(p, op);
@@ -306,8 +348,8 @@ struct tensor op_sum(struct program *p, struct tensor a, struct tensor b, bool s
     check_whole(p, b);
     assert((a.n == 1 || a.n == b.n) && a.h == b.h && a.w == b.w && a.c == b.c);
     struct op op = op_make(OP_SUM);
-    op.in[0] = a;
-    op.in[1] = b;
+    op.in[0] = own(p, a);
+    op.in[1] = own(p, b);
     op.flag = silu;
     op.out[0] = value_scratch(p, b.n, b.h, b.w, b.c);
     op_add(p, op);
@@ -359,7 +401,7 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
         assert(noise.n % latent.n == 0 && noise.h == latent.h && noise.w == latent.w && noise.c == latent.c);
     }
     struct op op = op_make(OP_UPDATE);
-    op.in[0] = prediction;
+    op.in[0] = own(p, prediction);
     op.in[1] = prediction.n == latent.n ? TENSOR_NONE : guidance;
     op.in[2] = noise;
     op.in[3] = table;
@@ -376,7 +418,7 @@ void op_pixels(struct program *p, struct tensor pixels, struct tensor unit, stru
     check_residual(p, unit, image);
     assert(same_shape(pixels, image) && tensor_rows(bad) == image.n && bad.c == 1);
     struct op op = op_make(OP_PIXELS);
-    op.in[0] = image;
+    op.in[0] = own(p, image);
     op.out[0] = pixels;
     op.out[1] = unit;
     op.out[2] = bad;
@@ -408,6 +450,9 @@ size_t program_memory(const struct program *program) {
 
 void program_attach(struct program *program, struct buffer *scratch) {
     assert(program->finished && scratch->backend == program->backend && scratch->size >= program->scratch_size);
+    if (program->scratch != scratch) {
+        forget(program); /* it may know where things lay */
+    }
     program->scratch = scratch;
 }
 
@@ -423,7 +468,7 @@ static void *value_data(const struct program *program, uint32_t id) {
 }
 
 void *program_data(const struct program *program, struct tensor tensor) {
-    return (char *)value_data(program, tensor.id) + (size_t)tensor.c_first * sizeof(float);
+    return (char *)value_data(program, tensor.id) + (size_t)tensor.c_first * dtype_size(tensor.dtype);
 }
 
 void *program_workspace(const struct program *program, const struct op *op) {

@@ -217,7 +217,7 @@ static size_t workspace(const struct backend *backend, const struct op *op) {
     return op->kind == OP_ATTENTION ? op->in[1].h * sizeof(double) : 0; /* the scores of one query */
 }
 
-static void run(const struct program *program) {
+static void run(struct program *program) {
     for (size_t i = 0; i < program->op_count; i++) {
         const struct op *op = &program->ops[i];
         if (op->kind == OP_LINEAR) {

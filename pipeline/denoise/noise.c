@@ -171,7 +171,49 @@ static double normal_single(struct noise *noise) {
     return x;
 }
 
+/* ---- Philox ------------------------------------------------------------------------------------------------------- */
+
+void noise_init_philox(struct noise *noise, uint64_t seed) {
+    memset(noise, 0, sizeof *noise);
+    noise->philox = 1;
+    noise->key = seed;
+}
+
+/* Ten rounds on the counter (offset, 0, place, 0): the first two words. */
+static void philox_words(uint32_t words[2], uint64_t seed, uint32_t offset, uint32_t place) {
+    uint32_t counter[4] = { offset, 0, place, 0 }, key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)counter[0] * 0xd2511f53u, b = (uint64_t)counter[2] * 0xcd9e8d57u;
+        counter[0] = (uint32_t)(b >> 32) ^ counter[1] ^ key[0];
+        counter[1] = (uint32_t)b;
+        counter[2] = (uint32_t)(a >> 32) ^ counter[3] ^ key[1];
+        counter[3] = (uint32_t)a;
+        key[0] += 0x9e3779b9u;
+        key[1] += 0xbb67ae85u;
+    }
+    words[0] = counter[0];
+    words[1] = counter[1];
+}
+
+/* Uniforms as f32, like the card's; the sine of each pair alone is used. */
+static void philox_draw(float *out, size_t count, struct noise *noise) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t words[2];
+        double x, y;
+        philox_words(words, noise->key, noise->offset, (uint32_t)i);
+        float u = (float)words[0] * 0x1p-32f + 0x1p-33f;
+        float angle = (float)words[1] * 1.46291807926715968e-9f + 7.3145903963357984e-10f;
+        polar(&x, &y, radius_of(u), angle);
+        out[i] = (float)y;
+    }
+    noise->offset++;
+}
+
 void noise_draw(float *out, size_t count, struct noise *noise) {
+    if (noise->philox) {
+        philox_draw(out, count, noise);
+        return;
+    }
     assert(noise->place <= MT_SIZE);
     if (count < BLOCK) {
         for (size_t i = 0; i < count; i++)

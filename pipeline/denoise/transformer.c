@@ -56,17 +56,18 @@ void load_transformer(struct transformer *transformer, struct loader *loader, co
 struct tensor cross_memory_bind(struct program *program, const struct cross_memory *memory, uint32_t cross,
                                 uint32_t channels) {
     assert(cross < memory->crosses);
-    return program_bind(program, memory->buffers[cross], 0, memory->slots, memory->tokens, 1, 2 * channels);
+    return program_bind_own(program, memory->buffers[cross], 0, memory->slots, memory->tokens, 1, 2 * channels);
 }
 
 void record_prompt_keys(struct program *program, const struct transformer *transformer, struct tensor condition,
                         const struct cross_memory *memory, uint32_t slot) {
     uint32_t width = 2 * transformer->channels;
+    size_t element = dtype_size(backend_numerics(program_backend(program)));
     assert(slot < memory->slots && condition.n == 1 && condition.h == memory->tokens);
     for (uint32_t i = 0; i < transformer->depth; i++) {
         const struct transformer_block *block = &transformer->blocks[i];
-        size_t offset = (size_t)slot * memory->tokens * width * sizeof(float);
-        struct tensor out = program_bind(program, memory->buffers[block->cross], offset, 1, memory->tokens, 1, width);
+        size_t offset = (size_t)slot * memory->tokens * width * element;
+        struct tensor out = program_bind_own(program, memory->buffers[block->cross], offset, 1, memory->tokens, 1, width);
         op_linear_into(program, out, condition, block->cross_kv.weight, NULL, ACTIVATION_NONE, TENSOR_NONE);
     }
 }

@@ -160,6 +160,7 @@ static void each_transformer(const struct unet *unet, void (*visit)(const struct
 struct memory_visit {
     struct cross_memory *memory; /* NULL: only count bytes */
     struct backend *backend;
+    enum dtype numerics;
     uint32_t slots, tokens;
     uint64_t bytes;
     struct error error;
@@ -167,7 +168,7 @@ struct memory_visit {
 
 static void visit_memory(const struct transformer *transformer, void *context) {
     struct memory_visit *visit = context;
-    size_t size = sizeof(float) * visit->slots * visit->tokens * 2 * transformer->channels;
+    size_t size = dtype_size(visit->numerics) * visit->slots * visit->tokens * 2 * transformer->channels;
     for (uint32_t i = 0; i < transformer->depth; i++) {
         visit->bytes += size;
         if (visit->memory != NULL && visit->error.code == ERR_OK) {
@@ -178,7 +179,8 @@ static void visit_memory(const struct transformer *transformer, void *context) {
 }
 
 uint64_t cross_memory_bytes(const struct unet *unet, uint32_t slots, uint32_t tokens) {
-    struct memory_visit visit = { .slots = slots, .tokens = tokens };
+    enum dtype numerics = backend_numerics(unet->loader.backend);
+    struct memory_visit visit = { .numerics = numerics, .slots = slots, .tokens = tokens };
     each_transformer(unet, visit_memory, &visit);
     return visit.bytes;
 }
@@ -187,7 +189,8 @@ enum err cross_memory_init(struct cross_memory *memory, const struct unet *unet,
                            uint32_t tokens, struct error *error) {
     struct cross_memory made = { .crosses = unet->crosses, .slots = slots, .tokens = tokens };
     made.buffers = memory_get_array(unet->crosses, sizeof *made.buffers);
-    struct memory_visit visit = { .memory = &made, .backend = backend, .slots = slots, .tokens = tokens };
+    struct memory_visit visit = { .memory = &made, .backend = backend, .numerics = backend_numerics(backend),
+                                  .slots = slots, .tokens = tokens };
     each_transformer(unet, visit_memory, &visit);
     if (visit.error.code != ERR_OK) {
         cross_memory_release(&made);

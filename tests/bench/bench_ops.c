@@ -270,7 +270,7 @@ int main(int argc, char **argv) {
     }
     struct backend *backend = NULL;
     struct error error;
-    must(backend_create(&backend, "cpu", threads, &error), &error);
+    must(backend_create(&backend, "cpu", DTYPE_F32, threads, &error), &error);
     double peak = peak_measure(backend_threads(backend));
     printf("%s, %u threads, peak %.0f GFLOP/s\n", backend_class(backend), backend_threads(backend), peak);
 #ifdef HAVE_OPENBLAS

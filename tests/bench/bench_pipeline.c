@@ -1,10 +1,10 @@
 /*
  * bench_pipeline.c - how long a model takes: seconds a step and a decode, peak memory, as one line of JSON.
  *
- * usage: bench_pipeline MODEL WIDTH HEIGHT BATCH STEPS [DEVICE [THREADS]]
+ * usage: bench_pipeline MODEL WIDTH HEIGHT BATCH STEPS [DEVICE [THREADS [NUMERICS]]]
  *
  * Under guidance, with as many prompts as pictures. The first step is a warm-up where there are more; of the others the
- * shortest counts, as elsewhere in tests/bench. decode_s is for the whole batch.
+ * shortest counts, as elsewhere in tests/bench; on a card, which the host runs ahead of, the mean. decode_s is for the whole batch.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,14 +92,14 @@ int main(int count, char **arguments) {
     struct error error = { 0 };
     struct device *device = NULL;
     struct model *model = NULL;
-    if (count < 6 || count > 8) {
-        fprintf(stderr, "usage: bench_pipeline MODEL WIDTH HEIGHT BATCH STEPS [DEVICE [THREADS]]\n");
+    if (count < 6 || count > 9) {
+        fprintf(stderr, "usage: bench_pipeline MODEL WIDTH HEIGHT BATCH STEPS [DEVICE [THREADS [NUMERICS]]]\n");
         return 2;
     }
     uint32_t batch = (uint32_t)strtoul(arguments[4], NULL, 10);
     struct render_job *jobs = make_jobs(batch, (uint32_t)strtoul(arguments[2], NULL, 10),
                                         (uint32_t)strtoul(arguments[3], NULL, 10), (uint32_t)strtoul(arguments[5], NULL, 10));
-    enum err err = device_open(&device, count > 6 ? arguments[6] : "cpu",
+    enum err err = device_open(&device, count > 6 ? arguments[6] : "cpu", count > 8 ? arguments[8] : "fp32",
                                count > 7 ? (uint32_t)strtoul(arguments[7], NULL, 10) : 0, &error);
     const struct model_files files = { .model = arguments[1] };
     const struct render_size size = { jobs[0].width, jobs[0].height, batch, jobs[0].cfg > 1.0, 0 };

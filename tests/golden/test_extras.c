@@ -44,7 +44,8 @@ static void compare_case(const struct golden *golden, struct device *device, siz
     ok(model_load_files(&model, device, &wanted, &error), &error);
     ok(renderer_create(&renderer, model, 0, &error), &error);
     ok(renderer_render(renderer, &job, 1, NULL, trace, &output, &error), &error);
-    double used = golden_compare(golden, place, trace, title);
+    struct tolerance tolerance = golden_tolerance(golden, place, "fp32");
+    double used = golden_compare(golden, place, trace, &tolerance, title);
     print_message("%s (%s, ...): %.1f %% of the tolerance\n", title, json_string_value(json_array_get(json_array_get(loras, 0), 0)),
                   100.0 * used);
     render_output_release(&output);
@@ -65,7 +66,7 @@ static void test_extras(void **state) {
     struct error error;
     (void)state;
     golden_open(&golden, "extras");
-    ok(device_open(&device, "cpu", 2, &error), &error);
+    ok(device_open(&device, "cpu", "fp32", 2, &error), &error);
     for (size_t i = 0; i < json_array_size(golden.cases); i++) {
         compare_case(&golden, device, i);
     }

@@ -55,7 +55,7 @@ static void scene_open(struct scene *scene, const char *device, const struct sub
         *refiner++ = '\0';
     }
     *scene = (struct scene){ 0 };
-    ok(device_open(&scene->device, device, threads, &error), &error);
+    ok(device_open(&scene->device, device, "fp32", threads, &error), &error);
     scene->model = random_model(scene->device, name, subject->family, subject->old_keys);
     ok(renderer_create(&scene->renderer, scene->model, 0, &error), &error);
     if (refiner != NULL) {
@@ -80,7 +80,8 @@ static double compare_case(struct scene *scene, const struct golden *golden, con
     char *path = text_format("%s/families-%s.trace", BINARY_DIR, subject->model);
     char *title = text_format("%s %s %zu (%s, %s)", device, subject->model, place, job.sampler, job.schedule);
     ok(renderer_render(scene->renderer, &job, 1, NULL, path, &output, &error), &error);
-    double used = golden_compare(golden, place, path, title);
+    struct tolerance tolerance = golden_tolerance(golden, place, "fp32");
+    double used = golden_compare(golden, place, path, &tolerance, title);
     render_output_release(&output);
     unlink(path);
     free(path);

@@ -35,7 +35,7 @@ struct scene {
 static void scene_open(struct scene *scene, const char *device, const char *folder, uint32_t threads) {
     struct error error;
     char *path = text_format("%s/%s", SOURCE_DIR, folder);
-    ok(device_open(&scene->device, device, threads, &error), &error);
+    ok(device_open(&scene->device, device, "fp32", threads, &error), &error);
     ok(model_load(&scene->model, scene->device, path, &error), &error);
     ok(renderer_create(&scene->renderer, scene->model, 0, &error), &error);
     free(path);

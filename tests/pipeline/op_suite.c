@@ -20,7 +20,7 @@ static const char *const classes[] = { "cpu x86-64-v4", "cpu x86-64-v3", "cpu ge
 static struct backend *make(const char *device, uint32_t threads) {
     struct backend *backend = NULL;
     struct error error;
-    assert_int_equal(backend_create(&backend, device, threads, &error), ERR_OK);
+    assert_int_equal(backend_create(&backend, device, DTYPE_F32, threads, &error), ERR_OK);
     return backend;
 }
 

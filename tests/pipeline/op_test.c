@@ -12,12 +12,16 @@
 
 #include "pipeline/backend/op.h"
 
+#ifndef DEVICE
+#define DEVICE "cpu" /* CMakeLists.txt builds this file for others too */
+#endif
+
 static const char *const classes[] = { "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic" };
 
 static struct backend *make(const char *device) {
     struct backend *backend = NULL;
     struct error error;
-    assert_int_equal(backend_create(&backend, device, 2, &error), ERR_OK);
+    assert_int_equal(backend_create(&backend, device, DTYPE_F32, 2, &error), ERR_OK);
     return backend;
 }
 
@@ -172,7 +176,7 @@ static void check_update(struct backend *backend, struct update_case c) {
 
 static void update_follows_its_row(void **state) {
     (void)state;
-    const char *const devices[] = { "reference", "cpu" };
+    const char *const devices[] = { "reference", DEVICE };
     for (int d = 0; d < 2; d++) {
         struct backend *backend = make(devices[d]);
         for (int bits = 0; bits < 8; bits++) {
@@ -191,7 +195,7 @@ static void update_follows_its_row(void **state) {
 
 static void pixels_round_and_count(void **state) {
     (void)state;
-    struct backend *backend = make("cpu");
+    struct backend *backend = make(DEVICE);
     float image[2][4][3] = {
         { { -1.0f, 1.0f, 0.0f }, { -2.0f, 2.0f, -0.5f }, { 0.25f, 0.5f, 0.75f }, { -0.0f, 1e-9f, 0.999f } },
         { { NAN, 1.0f, INFINITY }, { -INFINITY, 0.0f, 0.0f }, { 0.0f, NAN, 0.0f }, { 0.0f, 0.0f, 0.0f } },
@@ -256,7 +260,7 @@ static void check_timestep(struct backend *backend, uint32_t dim, bool flip, flo
 
 static void timestep_makes_sinusoids(void **state) {
     (void)state;
-    struct backend *backend = make("cpu");
+    struct backend *backend = make(DEVICE);
     check_timestep(backend, 32, true, 0.0f);
     check_timestep(backend, 32, false, 1.0f);
     check_timestep(backend, 7, true, 0.0f);
@@ -267,7 +271,7 @@ static void timestep_makes_sinusoids(void **state) {
 
 static void latent_input_copies(void **state) {
     (void)state;
-    struct backend *backend = make("cpu");
+    struct backend *backend = make(DEVICE);
     float latent[BATCH * 8], out[2 * BATCH * 8];
     for (int i = 0; i < BATCH * 8; i++) {
         latent[i] = wave(5, i);
@@ -338,7 +342,7 @@ static void weights_widen_and_stack(void **state) {
         { .data = bfloat, .dtype = DTYPE_BF16, .dims = 4, .shape = { 1, 3, 1, 1 } },
         { .data = want[3], .dtype = DTYPE_F32, .dims = 2, .shape = { 1, 3 } },
     };
-    const char *const devices[] = { "reference", "cpu" };
+    const char *const devices[] = { "reference", DEVICE };
     for (int d = 0; d < 2; d++) {
         struct backend *backend = make(devices[d]);
         check_weight(backend, views, 3, want[0], 4, 3);
@@ -400,13 +404,15 @@ static void refusals_name_both(void **state) {
     struct backend *backend = NULL;
     struct weight *weight = NULL;
     struct error error;
-    assert_int_equal(backend_create(&backend, "cuda:0", 0, &error), ERR_UNSUPPORTED);
+    assert_int_equal(backend_create(&backend, "cuda:0", DTYPE_F32, 0, &error), ERR_UNSUPPORTED);
     assert_non_null(strstr(error.message, "cuda:0"));
     assert_non_null(strstr(error.message, "reference"));
-    assert_int_equal(backend_create(&backend, "cpu", 1000000, &error), ERR_LIMIT);
+    assert_int_equal(backend_create(&backend, "cpu", DTYPE_F32, 1000000, &error), ERR_LIMIT);
+    assert_int_equal(backend_create(&backend, "cpu", DTYPE_F16, 0, &error), ERR_UNSUPPORTED);
+    assert_non_null(strstr(error.message, "fp16"));
     assert_int_equal(cpu_create_class(&backend, "cpu vax", 1, &error), ERR_UNSUPPORTED);
     assert_null(backend);
-    backend = make("cpu");
+    backend = make(DEVICE);
     const float data[6] = { 0 };
     const struct weight_view views[2] = { { .data = data, .dtype = DTYPE_F32, .dims = 2, .shape = { 2, 3 } },
                                           { .data = data, .dtype = DTYPE_F32, .dims = 2, .shape = { 2, 2 } } };
@@ -493,7 +499,7 @@ static void activations_are_exact(void **state) {
 static void activations_treat_lanes_alike(void **state) {
     (void)state;
     enum { COUNT = 67 };
-    struct backend *backend = make("cpu");
+    struct backend *backend = make(DEVICE);
     const float special[] = { 0.0f, -0.0f, 1e-30f, -1e-30f, 88.0f, -88.0f, 1000.0f, -1000.0f, 0.92773f, 1.7f, NAN };
     const enum activation all[] = { ACTIVATION_SILU, ACTIVATION_GELU, ACTIVATION_GELU_QUICK, ACTIVATION_GEGLU };
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
@@ -518,7 +524,7 @@ static void activations_treat_lanes_alike(void **state) {
 static void nan_passes_through(void **state) {
     (void)state;
     enum { TOKENS = 40, WIDTH = 8 };
-    const char *const devices[] = { "reference", "cpu" };
+    const char *const devices[] = { "reference", DEVICE };
     for (int d = 0; d < 2; d++) {
         struct backend *backend = make(devices[d]);
         float x[TOKENS * 3 * WIDTH], out[3][TOKENS * WIDTH];

@@ -36,6 +36,26 @@ static void replay(float *out, size_t count, const char *name) {
     assert_int_equal(at, count);
 }
 
+/* A1111's "NV", seed 0 (FACTS section A4); the second draw goes on, and 2^32 more is another seed. */
+static void test_philox(void **state) {
+    (void)state;
+    static const float WANT[] = { -0.92466f, -0.42534f, -2.64385f, 0.14518f };
+    struct noise noise, other;
+    float first[8], second[8], far[8];
+    noise_init_philox(&noise, 0);
+    noise_draw(first, 8, &noise);
+    noise_draw(second, 8, &noise);
+    for (int i = 0; i < 4; i++)
+        assert_true(fabsf(first[i] - WANT[i]) < 1e-5f);
+    assert_true(first[0] != second[0]);
+    noise_init_philox(&other, UINT64_C(1) << 32);
+    noise_draw(far, 8, &other);
+    assert_true(first[0] != far[0]);
+    noise_init_philox(&other, 0);
+    noise_draw(far, 3, &other); /* a place's value does not hang on how many are drawn */
+    assert_memory_equal(first, far, 3 * sizeof *far);
+}
+
 static void test_goldens(void **state) {
     (void)state;
     struct safetensors *file = NULL;
@@ -124,7 +144,8 @@ static void test_moments(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens), cmocka_unit_test(test_seed_wraps), cmocka_unit_test(test_draws_join),
+        cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_philox), cmocka_unit_test(test_seed_wraps), cmocka_unit_test(test_draws_join),
         cmocka_unit_test(test_bits),    cmocka_unit_test(test_moments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

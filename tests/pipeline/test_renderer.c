@@ -32,7 +32,7 @@ static int set_up(void **state) {
     (void)state;
     struct error error;
     char *folder = tiny();
-    ok(device_open(&device, "cpu", 2, &error), &error);
+    ok(device_open(&device, "cpu", "fp32", 2, &error), &error);
     ok(model_load(&model, device, folder, &error), &error);
     free(folder);
     return 0;

@@ -78,9 +78,13 @@ static void test_value_names(void **state)
     }
     assert_ok(catalog_name_parse(&value, FIELD_NUMERICS, "auto", &error));
     assert_int_equal(value, NUMERICS_FP32);
-    assert_fails(catalog_name_parse(&value, FIELD_NUMERICS, "bf16", &error), ERR_UNSUPPORTED, "there is fp32");
+    assert_ok(catalog_name_parse(&value, FIELD_NUMERICS, "half", &error));
+    assert_int_equal(value, NUMERICS_FP16);
+    assert_fails(catalog_name_parse(&value, FIELD_NUMERICS, "fp8", &error), ERR_INVALID, "there are fp32, bf16, fp16");
     assert_fails(catalog_name_parse(&value, FIELD_SYNTAX, "a1111", &error), ERR_UNSUPPORTED, "plain");
-    assert_fails(catalog_name_parse(&value, FIELD_RNG, "nv", &error), ERR_UNSUPPORTED, "cpu");
+    assert_ok(catalog_name_parse(&value, FIELD_RNG, "GPU", &error));
+    assert_int_equal(value, RNG_NV);
+    assert_fails(catalog_name_parse(&value, FIELD_RNG, "dice", &error), ERR_INVALID, "cpu, nv");
     assert_fails(catalog_name_parse(&value, FIELD_SCHEDULE, "exponential", &error), ERR_UNSUPPORTED, "karras");
     for (int i = 0; i < SAMPLER_COUNT; i++)
         assert_int_not_equal(schedule_automatic((enum sampler)i), SCHEDULE_AUTOMATIC);

@@ -214,8 +214,8 @@ static void test_decode_refuses(void **state)
     struct sweep_status sweep = {some, "n", "u", SWEEP_ACTIVE, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1.0, 0, "", 0, 0, 0};
     struct user_usage user = {"ann", 0, 0, 0, 0, 0};
     struct assigned_job job = {some, "a\xff"};
-    decode_bad(&(struct message){.type = MESSAGE_REFUSED, .refused = {(enum err)99, "x"}}, "code: want 1..13, have 99");
-    decode_bad(&(struct message){.type = MESSAGE_REFUSED, .refused = {ERR_OK, "x"}}, "code: want 1..13, have 0");
+    decode_bad(&(struct message){.type = MESSAGE_REFUSED, .refused = {(enum err)99, "x"}}, "code: want 1..14, have 99");
+    decode_bad(&(struct message){.type = MESSAGE_REFUSED, .refused = {ERR_OK, "x"}}, "code: want 1..14, have 0");
     decode_bad(&(struct message){.type = MESSAGE_WORKER_HELLO, .worker_hello = {.device = "c", .device_class = "c", .batch = 1}}, "name: want 1..120, have 0");
     decode_bad(&(struct message){.type = MESSAGE_WORKER_HELLO, .worker_hello = {.name = "a\033[2J", .device = "c", .device_class = "c", .batch = 1}}, "control characters");
     decode_bad(&(struct message){.type = MESSAGE_WORKER_HELLO, .worker_hello = {.name = "a", .device = "c", .device_class = "c", .batch = 257}}, "batch: want 1..256, have 257");

@@ -209,7 +209,7 @@ static void test_bad_input(void **state)
     bad(ERR_INVALID, "seed: want 0..18446744073709551615, have -7", "seed: -7\n");
     bad(ERR_INVALID, "frog.yaml:1: steps: want 1..1000, have 0", "steps: 0\n");
     bad(ERR_NOT_FOUND, "frog.yaml:2: model \"nothing\": no such folder", "prompt: a\nmodel: nothing\n");
-    bad(ERR_UNSUPPORTED, "bf16", "numerics: bf16\n");
+    bad(ERR_INVALID, "fp8", "numerics: fp8\n");
     bad(ERR_LIMIT, "want at most 4294967295 places, the axes make 42949672950", "seed: 0..4294967294\nsteps: 11..20\nprompt: x\n");
     bad(ERR_LIMIT, "seed: want at most 4294967295 values in a range", "seed: 0..18446744073709551615\n");
     bad(ERR_INVALID, "size: want one, for the models differ", "model: [demo, large]\n");

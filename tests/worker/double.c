@@ -85,7 +85,7 @@ static enum err draw(void *context, struct rendered *out, const struct spec *con
 }
 
 struct painter double_painter(struct double_painter *painter) {
-    return (struct painter){ painter, "double", load, draw };
+    return (struct painter){ painter, "double", load, draw, 0 };
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------------------------------- */

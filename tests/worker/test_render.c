@@ -163,7 +163,7 @@ static void holds_to_its_memory(void **state) {
     struct device *device;
     uint64_t one, three;
     const struct spec *all[] = { &bench->specs[0], &bench->specs[1], &bench->specs[2] };
-    assert_int_equal(device_open(&device, "cpu", 2, &error), ERR_OK);
+    assert_int_equal(device_open(&device, "cpu", "fp32", 2, &error), ERR_OK);
     assert_int_equal(model_load(&model, device, demo, &error), ERR_OK);
     uint64_t weights = model_shape(model)->weight_bytes;
     assert_int_equal(render_memory(&one, model, &(struct render_size){ 64, 64, 1, true, 0 }, &error), ERR_OK);

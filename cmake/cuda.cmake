@@ -1,0 +1,25 @@
+# Is CUDA built in? Sets SEEDFARM_HAS_CUDA. Wants nvcc, cuBLASLt and cuDNN 9; a card is not needed to build, but AUTO looks for a
+# driver, for without one the minutes of nvcc would be for nothing.
+set(SEEDFARM_HAS_CUDA OFF)
+if(SEEDFARM_CUDA STREQUAL "OFF" OR (SEEDFARM_CUDA STREQUAL "AUTO" AND NOT EXISTS /proc/driver/nvidia/version))
+    return()
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+if(CMAKE_CUDA_COMPILER)
+    get_filename_component(cuda_bin ${CMAKE_CUDA_COMPILER} DIRECTORY)
+    find_path(CUDNN_INCLUDE cudnn.h HINTS ${cuda_bin}/../include /usr/include/x86_64-linux-gnu)
+    find_library(CUDNN_LIBRARY cudnn HINTS ${cuda_bin}/../lib64 ${cuda_bin}/../lib)
+endif()
+if(CMAKE_CUDA_COMPILER AND CUDNN_INCLUDE AND CUDNN_LIBRARY)
+    if(NOT CMAKE_CUDA_ARCHITECTURES)
+        set(CMAKE_CUDA_ARCHITECTURES 80-real 89-real 90-real 100-real 120) # the last one also as PTX, for cards to come
+    endif()
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(CMAKE_CUDA_STANDARD 17)
+    set(SEEDFARM_HAS_CUDA ON)
+elseif(SEEDFARM_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SEEDFARM_CUDA=ON: want nvcc (found: ${CMAKE_CUDA_COMPILER}), cudnn.h (${CUDNN_INCLUDE}) and "
+                        "libcudnn (${CUDNN_LIBRARY})")
+endif()

@@ -1,0 +1,67 @@
+/*
+ * cuda.h - inside of the CUDA backend: one card seen through one stream.
+ *
+ * device.c opens cards and holds memory, weights and the first failure; ops.c turns ops into launches; graph.c captures a
+ * program once and replays it; attention.c and convolution.c choose how, by shape and numerics alone. What libraries do
+ * sits behind vendor.h.
+ */
+#ifndef PIPELINE_BACKEND_CUDA_CUDA_H
+#define PIPELINE_BACKEND_CUDA_CUDA_H
+
+#include <cuda_runtime_api.h>
+
+#include "pipeline/backend/cuda/vendor.h"
+#include "pipeline/backend/op.h"
+
+enum { CUDA_AHEAD = 2 /* replays that may be enqueued at once */ };
+
+struct cuda {
+    struct backend backend;
+    int index;
+    int major, minor;         /* compute capability */
+    char class_name[64];      /* "cuda sm_90", "cuda sm_90 fp16" */
+    char card[160];           /* "cuda:0 (NVIDIA H100 80GB HBM3)", for sentences */
+    cudaStream_t stream;
+    void *staging;            /* pinned, STAGING bytes: what goes up or down passes through it */
+    struct vendor *vendor;
+    cudaEvent_t marks[CUDA_AHEAD]; /* behind the last replays, in turn */
+    uint64_t replayed;
+    char replays[280];        /* what was launched last, for a failure that shows later */
+    struct error failure;     /* the first one; code ERR_OK: none */
+};
+
+static inline struct cuda *cuda_of(const struct backend *backend) {
+    return (struct cuda *)backend;
+}
+
+/* Keeps the first failure. `what` names the op and its shape, or the call. */
+void cuda_fail(struct cuda *cuda, cudaError_t error, const char *what);
+void cuda_fail_text(struct cuda *cuda, const char *what, const char *text);
+/* Has the card failed? */
+static inline bool cuda_failed(const struct cuda *cuda) {
+    return cuda->failure.code != ERR_OK;
+}
+
+/* ---- ops.c -------------------------------------------------------------------------------------------------------- */
+
+size_t cuda_op_workspace(const struct backend *backend, const struct op *op);
+void cuda_op_run(struct cuda *cuda, const struct program *program, const struct op *op); /* enqueues */
+void op_describe(char *text, size_t size, const struct op *op); /* "conv [2,64,64,320] -> [2,64,64,320]" */
+
+/* ---- graph.c ------------------------------------------------------------------------------------------------------ */
+
+void cuda_program_run(struct program *program);
+void cuda_program_forget(struct program *program); /* its graph: the program ends, or gets other memory */
+
+/* ---- convolution.c, attention.c ------------------------------------------------------------------------------------- */
+
+size_t convolution_workspace(const struct cuda *cuda, const struct op *op);
+void convolution_run(struct cuda *cuda, const struct program *program, const struct op *op);
+size_t attention_workspace(const struct cuda *cuda, const struct op *op);
+void attention_run(struct cuda *cuda, const struct program *program, const struct op *op);
+
+static inline void *cuda_input(const struct program *program, struct tensor tensor) {
+    return tensor_exists(tensor) ? program_data(program, tensor) : NULL;
+}
+
+#endif

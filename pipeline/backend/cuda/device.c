@@ -1,0 +1,309 @@
+/*
+ * device.c - opening a card by index or UUID; its memory, its weights, and the first thing that went wrong on it.
+ *
+ * Uploads and downloads pass through one pinned buffer and wait. After a failure nothing is enqueued any more: CUDA keeps
+ * an error for the life of the process, so the process reports it and ends (worker/supervisor.c starts another).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "pipeline/backend/cuda/cuda.h"
+#include "pipeline/backend/cuda/kernels.h"
+
+enum { STAGING = 8 << 20, UUID_TEXT = 41 /* "GPU-" and 36 letters */ };
+
+/* ---- failures ----------------------------------------------------------------------------------------------------- */
+
+void cuda_fail_text(struct cuda *cuda, const char *what, const char *text) {
+    if (!cuda_failed(cuda)) {
+        (void)error_set(&cuda->failure, ERR_DEVICE, "%s: %s: %s", cuda->card, what, text);
+    }
+}
+
+void cuda_fail(struct cuda *cuda, cudaError_t error, const char *what) {
+    char text[160];
+    if (error != cudaSuccess) {
+        snprintf(text, sizeof text, "%s (%s)", cudaGetErrorName(error), cudaGetErrorString(error));
+        cuda_fail_text(cuda, what, text);
+    }
+}
+
+static enum err check(const struct backend *backend, struct error *error) {
+    const struct error *failure = &cuda_of(backend)->failure;
+    return failure->code == ERR_OK ? ERR_OK : error_set(error, failure->code, "%s", failure->message);
+}
+
+static void wait(struct backend *backend) {
+    struct cuda *cuda = cuda_of(backend);
+    cuda_fail(cuda, cudaStreamSynchronize(cuda->stream), cuda->replays[0] != '\0' ? cuda->replays : "waiting");
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------- */
+
+static enum err memory_create(void **data, struct backend *backend, size_t size, struct error *error) {
+    struct cuda *cuda = cuda_of(backend);
+    size_t free_bytes = 0, total = 0;
+    cuda_fail(cuda, cudaSetDevice(cuda->index), "cudaSetDevice"); /* threads come and go */
+    if (cuda_failed(cuda)) {
+        return check(backend, error);
+    }
+    cudaError_t result = cudaMalloc(data, size == 0 ? 1 : size);
+    if (result == cudaSuccess) {
+        return ERR_OK;
+    }
+    if (result != cudaErrorMemoryAllocation) {
+        cuda_fail(cuda, result, "cudaMalloc");
+        return check(backend, error);
+    }
+    (void)cudaGetLastError(); /* not one that stays */
+    (void)cudaMemGetInfo(&free_bytes, &total);
+    return error_set(error, ERR_MEMORY, "memory of %zu bytes on %s: %zu of its %zu are free, %zu too few", size, cuda->card,
+                     free_bytes, total, size > free_bytes ? size - free_bytes : 0);
+}
+
+static void memory_destroy(struct backend *backend, void *data, size_t size) {
+    (void)backend;
+    (void)size;
+    (void)cudaFree(data); /* fails where the card has: known by then */
+}
+
+static void upload(struct backend *backend, void *data, const void *host, size_t size) {
+    struct cuda *cuda = cuda_of(backend);
+    for (size_t done = 0; done < size && !cuda_failed(cuda);) {
+        size_t piece = size - done < STAGING ? size - done : STAGING;
+        wait(backend); /* what was staged before has gone */
+        memcpy(cuda->staging, (const char *)host + done, piece);
+        cuda_fail(cuda, cudaMemcpyAsync((char *)data + done, cuda->staging, piece, cudaMemcpyHostToDevice, cuda->stream),
+                  "upload");
+        done += piece;
+    }
+    wait(backend);
+}
+
+static void download(struct backend *backend, void *host, const void *data, size_t size) {
+    struct cuda *cuda = cuda_of(backend);
+    for (size_t done = 0; done < size && !cuda_failed(cuda);) {
+        size_t piece = size - done < STAGING ? size - done : STAGING;
+        cuda_fail(cuda, cudaMemcpyAsync(cuda->staging, (const char *)data + done, piece, cudaMemcpyDeviceToHost, cuda->stream),
+                  "download");
+        wait(backend);
+        memcpy((char *)host + done, cuda->staging, piece);
+        done += piece;
+    }
+    if (cuda_failed(cuda)) {
+        memset(host, 0, size);
+    }
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------ */
+
+static size_t weight_measure(const struct backend *backend, const struct weight *weight) {
+    return (size_t)weight->rows * weight->columns * dtype_size(backend->numerics);
+}
+
+/* Parameters go up as the file has them; the card reorders and converts them. Convolutions become [Cout,kh,kw,Cin]. */
+static enum err weight_prepare(struct weight *weight, const void *plain, struct error *error) {
+    struct backend *backend = weight->backend;
+    struct cuda *cuda = cuda_of(backend);
+    size_t count = (size_t)weight->rows * weight->columns;
+    uint32_t taps = weight->use == WEIGHT_CONV ? weight->kh * weight->kw : 1;
+    size_t size = count * dtype_size(weight->dtype);
+    void *file = NULL, *ordered = NULL;
+    weight->bytes = weight_measure(backend, weight);
+    enum err err = memory_create(&weight->data, backend, weight->bytes, error);
+    if (err == ERR_OK) {
+        err = memory_create(&file, backend, size, error);
+    }
+    if (err == ERR_OK && taps > 1) {
+        err = memory_create(&ordered, backend, size, error);
+    }
+    if (err == ERR_OK) {
+        upload(backend, file, plain, size);
+        if (taps > 1) {
+            kernel_heads_merge(cuda->stream, weight->dtype, ordered, file, weight->rows, taps, weight->cin, 1);
+        }
+        kernel_convert(cuda->stream, weight->data, backend->numerics, taps > 1 ? ordered : file, weight->dtype, count, 1.0f);
+        wait(backend);
+        err = check(backend, error);
+    }
+    memory_destroy(backend, file, 0);
+    memory_destroy(backend, ordered, 0);
+    if (err != ERR_OK) {
+        memory_destroy(backend, weight->data, 0);
+    }
+    weight->dtype = backend->numerics;
+    return err;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------ */
+
+static void uuid_text(char text[UUID_TEXT], const cudaUUID_t *uuid) {
+    char *end = text + sprintf(text, "GPU-");
+    for (int i = 0; i < 16; i++) {
+        end += sprintf(end, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", (unsigned char)uuid->bytes[i]);
+    }
+}
+
+/* How many cards there are, or why none can be used. */
+static enum err count_cards(int *count, const char *device, struct error *error) {
+    int driver = 0, runtime = 0, found = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+        return error_set(error, ERR_UNSUPPORTED, "device \"%s\": this machine has no NVIDIA driver", device);
+    }
+    (void)cudaRuntimeGetVersion(&runtime);
+    if (driver / 1000 < runtime / 1000) {
+        return error_set(error, ERR_UNSUPPORTED, "device \"%s\": this seedfarm was built for CUDA %d.%d, the driver knows CUDA up "
+                         "to %d.%d: update the driver", device, runtime / 1000, runtime % 1000 / 10, driver / 1000,
+                         driver % 1000 / 10);
+    }
+    cudaError_t result = cudaGetDeviceCount(&found);
+    if (result != cudaSuccess || found == 0) {
+        return error_set(error, ERR_NOT_FOUND, "device \"%s\": this machine has no card that CUDA sees (%s)", device,
+                         cudaGetErrorName(result == cudaSuccess ? cudaErrorNoDevice : result));
+    }
+    *count = found;
+    return ERR_OK;
+}
+
+enum err cuda_list(struct device_name names[DEVICES_LIMIT], size_t *count, struct error *error) {
+    int found = 0;
+    char pattern[32];
+    snprintf(pattern, sizeof pattern, "%s:0", vendor_device());
+    enum err err = count_cards(&found, pattern, error);
+    *count = 0;
+    for (int i = 0; err == ERR_OK && i < found && *count < DEVICES_LIMIT; i++) {
+        struct cudaDeviceProp properties;
+        if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) {
+            char uuid[UUID_TEXT];
+            uuid_text(uuid, &properties.uuid);
+            snprintf(names[(*count)++].text, sizeof names->text, "%s:%s", vendor_device(), uuid);
+        }
+    }
+    return err;
+}
+
+/* "0", "1" ... or a UUID. */
+static enum err find_card(int *index, const char *device, struct error *error) {
+    const char *which = device + strlen(vendor_device()) + 1;
+    int count = 0;
+    enum err err = count_cards(&count, device, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (strncmp(which, "GPU-", 4) == 0) {
+        for (int i = 0; i < count; i++) {
+            struct cudaDeviceProp properties;
+            char uuid[UUID_TEXT];
+            if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) {
+                uuid_text(uuid, &properties.uuid);
+                if (strcmp(uuid, which) == 0) {
+                    *index = i;
+                    return ERR_OK;
+                }
+            }
+        }
+        return error_set(error, ERR_NOT_FOUND, "device \"%s\": none of this machine's %d cards has that UUID", device, count);
+    }
+    char *end;
+    long number = strtol(which, &end, 10);
+    if (*which < '0' || *which > '9' || *end != '\0' || number >= count) {
+        return error_set(error, ERR_NOT_FOUND, "device \"%s\": want %s:0 to %s:%d", device, vendor_device(), vendor_device(),
+                         count - 1);
+    }
+    *index = (int)number;
+    return ERR_OK;
+}
+
+static void destroy(struct backend *backend) {
+    struct cuda *cuda = cuda_of(backend);
+    vendor_destroy(cuda->vendor);
+    if (cuda->stream != NULL) {
+        (void)cudaStreamDestroy(cuda->stream);
+    }
+    for (int i = 0; i < CUDA_AHEAD; i++) {
+        if (cuda->marks[i] != NULL) {
+            (void)cudaEventDestroy(cuda->marks[i]);
+        }
+    }
+    (void)cudaFreeHost(cuda->staging);
+    free(cuda);
+}
+
+static const char *numerics_word(enum dtype numerics) {
+    return numerics == DTYPE_F16 ? " fp16" : numerics == DTYPE_BF16 ? " bf16" : "";
+}
+
+static enum err open_card(struct cuda *cuda, int index, const char *device, struct error *error) {
+    struct cudaDeviceProp properties;
+    cudaError_t result = cudaSetDevice(index);
+    if (result == cudaSuccess) {
+        result = cudaGetDeviceProperties(&properties, index);
+    }
+    if (result == cudaSuccess) {
+        result = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+    }
+    for (int i = 0; i < CUDA_AHEAD && result == cudaSuccess; i++) {
+        result = cudaEventCreateWithFlags(&cuda->marks[i], cudaEventDisableTiming);
+    }
+    if (result == cudaSuccess) {
+        result = cudaMallocHost(&cuda->staging, STAGING);
+    }
+    if (result != cudaSuccess) {
+        return error_set(error, ERR_DEVICE, "device \"%s\": %s (%s)", device, cudaGetErrorName(result),
+                         cudaGetErrorString(result));
+    }
+    cuda->index = index;
+    cuda->major = properties.major;
+    cuda->minor = properties.minor;
+    snprintf(cuda->card, sizeof cuda->card, "%s:%d (%.120s)", vendor_device(), index, properties.name);
+    snprintf(cuda->class_name, sizeof cuda->class_name, "%s sm_%d%d%s", vendor_device(), properties.major, properties.minor,
+             numerics_word(cuda->backend.numerics));
+    enum err err = vendor_create(&cuda->vendor, properties.major * 10 + properties.minor, error);
+    size_t free_bytes = 0, total = 0;
+    (void)cudaMemGetInfo(&free_bytes, &total); /* beside the libraries' own */
+    cuda->backend.memory_bytes = free_bytes;
+    return err;
+}
+
+const char *cuda_build(void) {
+    return vendor_build();
+}
+
+bool cuda_claims(const char *device) {
+    size_t length = strlen(vendor_device());
+    return strncmp(device, vendor_device(), length) == 0 && device[length] == ':';
+}
+
+enum err cuda_create(struct backend **backend, const char *device, enum dtype numerics, struct error *error) {
+    static const struct backend_ops ops = {
+        .destroy = destroy,
+        .memory_create = memory_create,
+        .memory_destroy = memory_destroy,
+        .upload = upload,
+        .download = download,
+        .weight_prepare = weight_prepare,
+        .weight_measure = weight_measure,
+        .op_workspace = cuda_op_workspace,
+        .run = cuda_program_run,
+        .forget = cuda_program_forget,
+        .wait = wait,
+        .check = check,
+    };
+    int index = 0;
+    enum err err = find_card(&index, device, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct cuda *cuda = memory_get(sizeof *cuda);
+    cuda->backend = (struct backend){ .ops = &ops, .class_name = cuda->class_name, .numerics = numerics,
+                                      .any_numerics = true, .threads = 1 };
+    err = open_card(cuda, index, device, error);
+    if (err != ERR_OK) {
+        destroy(&cuda->backend);
+        return err;
+    }
+    *backend = &cuda->backend;
+    return ERR_OK;
+}
