@@ -125,24 +125,22 @@ static enum err draw_again(struct comparison *comparison, const char **now, cons
 }
 
 /* The folder of the model the picture names: the one that is given, which must be it, else the one known by that digest. */
-static enum err find_model(char **folder, const char *given, const struct digest *want, struct error *error) {
-    struct manifest manifest;
+static enum err find_model(char **path, const char *given, const struct digest *want, struct error *error) {
+    struct digest have;
     char want_hex[DIGEST_HEX_SIZE];
     digest_hex(want, want_hex);
-    enum err err = model_find(folder, given ? given : want_hex, NULL, error);
+    enum err err = model_find(path, given ? given : want_hex, NULL, error);
     if (err || !given)
         return err;
-    if (!(err = manifest_of_folder(&manifest, *folder, error))) {
-        if (!digest_equal(&manifest.digest, want)) {
-            char have_hex[DIGEST_HEX_SIZE];
-            digest_hex(&manifest.digest, have_hex);
-            err = error_set(error, ERR_INVALID, "--model %s: the picture was drawn by model %.16s..., this is %.16s...", given,
-                            want_hex, have_hex);
-        }
-        manifest_release(&manifest);
+    err = model_digest_read(&have, *path, error);
+    if (!err && !digest_equal(&have, want)) {
+        char have_hex[DIGEST_HEX_SIZE];
+        digest_hex(&have, have_hex);
+        err = error_set(error, ERR_INVALID, "--model %s: the picture was drawn by model %.16s..., this is %.16s...", given, want_hex,
+                        have_hex);
     }
     if (err)
-        free(*folder);
+        free(*path);
     return err;
 }
 

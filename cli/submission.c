@@ -45,6 +45,11 @@ static struct offer *offers_add(struct offers *offers) {
 
 static enum err offer_model(struct offers *offers, const char *folder, struct error *error) {
     struct manifest manifest;
+    if (!folder_exists(folder)) {
+        struct offer *offer = offers_add(offers);
+        offer->path = text_copy(folder);
+        return file_digest(&offer->digest, folder, error);
+    }
     enum err err = manifest_of_folder(&manifest, folder, error);
     if (err)
         return err;
@@ -222,6 +227,24 @@ enum err submission_read(struct sweep_file *file, const char *path, struct error
     return ERR_OK;
 }
 
+static enum err send_all(struct farm *farm, const struct offers *offers, struct error *error) {
+    enum err err = ERR_OK;
+    for (size_t first = 0; first < offers->count && !err; first += ASK_AT_ONCE) {
+        size_t left = offers->count - first;
+        err = send_missing(farm, offers, first, left < ASK_AT_ONCE ? left : ASK_AT_ONCE, error);
+    }
+    return err;
+}
+
+enum err submission_send_model(struct farm *farm, const char *path, struct error *error) {
+    struct offers offers = { 0 };
+    enum err err = offer_model(&offers, path, error);
+    if (!err)
+        err = send_all(farm, &offers, error);
+    offers_release(&offers);
+    return err;
+}
+
 static char *user_name(void) {
     const struct passwd *entry = getpwuid(getuid());
     return entry ? text_copy(entry->pw_name) : text_format("%u", (unsigned)getuid());
@@ -245,10 +268,8 @@ enum err submission_send(struct submission *submission, struct farm *farm, const
         offer->digest = file->files.files[i].digest;
         offer->path = text_copy(file->files.files[i].path);
     }
-    for (size_t first = 0; first < offers.count && !err; first += ASK_AT_ONCE) {
-        size_t left = offers.count - first;
-        err = send_missing(farm, &offers, first, left < ASK_AT_ONCE ? left : ASK_AT_ONCE, error);
-    }
+    if (!err)
+        err = send_all(farm, &offers, error);
     if (err)
         goto done;
     struct message answer;

@@ -23,4 +23,7 @@ MUST_USE enum err submission_read(struct sweep_file *file, const char *path, str
 MUST_USE enum err submission_send(struct submission *submission, struct farm *farm, const struct sweep_file *file,
                                   int32_t priority, struct error *error);
 
+/* Uploads a model's files that are missing, and nothing else. */
+MUST_USE enum err submission_send_model(struct farm *farm, const char *path, struct error *error);
+
 #endif

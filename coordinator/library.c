@@ -42,29 +42,38 @@ static struct book *book_add(struct library *library, const struct digest *diges
     return book;
 }
 
-static enum err add_model(struct library *library, const char *folder, struct error *error) {
-    struct model_facts facts;
+static enum err add_files(struct library *library, const char *folder, struct error *error) {
     struct manifest manifest;
-    char hex[DIGEST_HEX_SIZE];
-    enum err err = model_facts_read(&facts, folder, error);
-    if (!err)
-        err = manifest_of_folder(&manifest, folder, error);
+    enum err err = manifest_of_folder(&manifest, folder, error);
     if (err)
         return err;
     for (size_t i = 0; i < manifest.count; i++)
         book_add(library, &manifest.files[i].digest)->path = path_join(folder, manifest.files[i].path);
     manifest_text(&book_add(library, &manifest.digest)->manifest, &manifest);
+    manifest_release(&manifest);
+    return ERR_OK;
+}
+
+static enum err add_model(struct library *library, const char *path, struct error *error) {
+    struct model_facts facts;
+    char hex[DIGEST_HEX_SIZE];
+    enum err err = model_facts_read(&facts, path, error);
+    if (!err && folder_exists(path))
+        err = add_files(library, path, error);
+    else if (!err)
+        book_add(library, &facts.digest)->path = text_copy(path);
+    if (err)
+        return err;
     library->models = memory_grow(library->models, library->model_count + 1, sizeof *library->models);
     library->models[library->model_count++] = facts;
-    digest_hex(&manifest.digest, hex);
-    log_event(LOG_INFO, "model", "folder", folder, "digest", hex, "family", facts.family, NULL);
-    manifest_release(&manifest);
+    digest_hex(&facts.digest, hex);
+    log_event(LOG_INFO, "model", "path", path, "digest", hex, "family", facts.family, NULL);
     return ERR_OK;
 }
 
 static bool is_model(const char *folder) {
     char *index = path_join(folder, "model_index.json");
-    bool is = file_exists(index);
+    bool is = file_exists(index) || (file_exists(folder) && model_is_single_file(folder));
     free(index);
     return is;
 }
@@ -204,7 +213,16 @@ static enum err facts_of_objects(struct model_facts *facts, const struct library
                                  const struct digest *model, struct error *error) {
     struct bytes text = BYTES_INIT, index = BYTES_INIT, unet = BYTES_INIT, vae = BYTES_INIT;
     struct manifest manifest = { 0 };
-    enum err err = store_get(&text, store, model, MODEL_MANIFEST_LIMIT, error);
+    uint64_t size;
+    enum err err = store_size(&size, store, model, error);
+    if (!err)
+        err = store_read(&text, store, model, 0, MODEL_START_LIMIT, error);
+    if (!err && text.size > 8 && text.data[7] == 0 && text.data[8] == '{') { /* no manifest holds a byte 0: a single file */
+        err = model_facts_of_start(facts, &text, error);
+        facts->digest = *model;
+        bytes_release(&text);
+        return err;
+    }
     if (!err)
         err = manifest_parse(&manifest, text.data, text.size, error);
     if (!err)

@@ -64,6 +64,45 @@ static char *model_below(const char *folder, const char *name)
     return NULL;
 }
 
+/* What other programs call their folders of single files. */
+static const char *const checkpoint_folders[] = {"checkpoints", "Stable-diffusion", NULL};
+
+/* A model's folder or file of that name, with or without ".safetensors". */
+static char *model_in(const char *folder, const char *name)
+{
+    char *longer = text_format("%s.safetensors", name), *found = model_below(folder, name);
+    if (!found)
+        found = model_below(folder, longer);
+    for (const char *const *kind = checkpoint_folders; *kind && !found; kind++) {
+        char *below = path_join(folder, *kind);
+        found = model_below(below, name);
+        if (!found)
+            found = model_below(below, longer);
+        free(below);
+    }
+    free(longer);
+    return found;
+}
+
+void models_each(void (*each)(void *context, const char *path), void *context)
+{
+    char *folders[FOLDERS_LIMIT];
+    size_t count = models_folders(folders);
+    for (size_t i = 0; i < count; i++) {
+        DIR *dir = opendir(folders[i]);
+        struct dirent *entry;
+        while (dir && (entry = readdir(dir))) {
+            char *path = entry->d_name[0] == '.' ? NULL : model_below(folders[i], entry->d_name);
+            if (path)
+                each(context, path);
+            free(path);
+        }
+        if (dir)
+            closedir(dir);
+    }
+    folders_release(folders, count);
+}
+
 static char *model_of_digest(const struct digest *digest, char *const folders[], size_t count)
 {
     char *found = NULL;
@@ -72,13 +111,13 @@ static char *model_of_digest(const struct digest *digest, char *const folders[],
         struct dirent *entry;
         while (dir && !found && (entry = readdir(dir))) {
             char *path = entry->d_name[0] == '.' ? NULL : model_below(folders[i], entry->d_name);
-            struct manifest manifest = {0};
+            struct digest have;
             /* One that cannot be read is not the one that is looked for. */
-            if (path && manifest_of_folder(&manifest, path, NULL) == ERR_OK && digest_equal(&manifest.digest, digest)) {
+            if (path && (folder_exists(path) || model_is_single_file(path)) && model_digest_read(&have, path, NULL) == ERR_OK &&
+                digest_equal(&have, digest)) {
                 found = path;
                 path = NULL;
             }
-            manifest_release(&manifest);
             free(path);
         }
         if (dir)
@@ -108,8 +147,8 @@ enum err model_find(char **folder, const char *text, const char *beside, struct 
     found = model_below(beside, text);
     if (!found)
         found = model_below(NULL, text);
-    for (size_t i = 0; i < count && !found && !strchr(text, '/'); i++)
-        found = model_below(folders[i], text);
+    for (size_t i = 0; i < count && !found && text[0] != '/'; i++)
+        found = model_in(folders[i], text);
     if (!found && strchr(text, '/') && folder_exists(text))
         code = error_set(error, ERR_INVALID, "model %.300s: no model_index.json in it, so it is no diffusers folder", text);
     else if (!found)

@@ -217,14 +217,14 @@ static bool name_ends(const char *name, const char *ending)
     return size >= tail && strcasecmp(name + size - tail, ending) == 0;
 }
 
-/* What is wrong with a path that is no diffusers folder. */
+/* What is wrong with a path that is no diffusers folder, nor a file that may be a model. */
 static enum err folder_check(const char *folder, struct error *error)
 {
     if (file_exists(folder) && !folder_exists(folder)) {
         if (name_ends(folder, ".ckpt") || name_ends(folder, ".pt") || name_ends(folder, ".pth") || name_ends(folder, ".bin"))
             return error_set(error, ERR_UNSUPPORTED, "model %s: a pickle can run any code when it is read and is refused; convert it to "
                              "safetensors", folder);
-        return error_set(error, ERR_UNSUPPORTED, "model %s: a single file, this version reads diffusers folders", folder);
+        return ERR_OK;
     }
     if (!folder_exists(folder))
         return error_set(error, ERR_NOT_FOUND, "model %s: no such folder", folder);
@@ -288,6 +288,24 @@ static enum err parts_of(struct parts *parts, const json_t *index, struct error 
     return ERR_OK;
 }
 
+static enum err facts_of_file(struct model_facts *facts, const char *path, struct error *error)
+{
+    struct bytes start = BYTES_INIT;
+    struct model_facts read;
+    enum err code = model_start_read(&start, path, error);
+    if (code == ERR_OK) {
+        code = model_facts_of_start(&read, &start, error);
+        if (code != ERR_OK && error)
+            error_prefix(error, "model %s", path);
+    }
+    bytes_release(&start);
+    if (code == ERR_OK)
+        code = file_digest(&read.digest, path, error);
+    if (code == ERR_OK)
+        *facts = read;
+    return code;
+}
+
 enum err model_facts_read(struct model_facts *facts, const char *folder, struct error *error)
 {
     struct parts parts = {0};
@@ -296,8 +314,8 @@ enum err model_facts_read(struct model_facts *facts, const char *folder, struct 
     struct model_facts read;
 
     enum err code = folder_check(folder, error);
-    if (code != ERR_OK)
-        return code;
+    if (code != ERR_OK || file_exists(folder))
+        return code == ERR_OK ? facts_of_file(facts, folder, error) : code;
     code = config_read(&index, folder, "model_index.json", error);
     if (code == ERR_OK) {
         /* The class first: a folder of another kind may have no unet at all. */

@@ -235,22 +235,11 @@ static bool is_held(struct models *models, const struct digest *digest) {
 
 /* ---- finding -------------------------------------------------------------------------------------------------------- */
 
-static enum err folder_digest(struct digest *digest, const char *folder, struct error *error) {
-    struct manifest manifest;
-    enum err err = manifest_of_folder(&manifest, folder, error);
-    if (err)
-        return err;
-    *digest = manifest.digest;
-    manifest_release(&manifest);
-    return ERR_OK;
-}
-
 static void hash_local(struct local *local) {
     struct error error;
     char hex[DIGEST_HEX_SIZE];
     local->hashed = true;
-    enum err err = folder_exists(local->path) ? folder_digest(&local->digest, local->path, &error)
-                                              : file_digest(&local->digest, local->path, &error);
+    enum err err = model_digest_read(&local->digest, local->path, &error);
     if (err) {
         log_event(LOG_WARN, "model-unreadable", "path", local->path, "why", error.message, NULL);
         return;
@@ -292,7 +281,7 @@ static bool verify_cached(struct models *models, struct cached *cached, const ch
     struct error error = { .message = "it has another digest" };
     if (cached->verified)
         return true;
-    enum err err = folder_exists(path) ? folder_digest(&have, path, &error) : digest_of_file(&have, &size, path, &error);
+    enum err err = folder_exists(path) ? model_digest_read(&have, path, &error) : digest_of_file(&have, &size, path, &error);
     cached->verified = !err && digest_equal(&have, &cached->digest);
     if (cached->verified)
         return true;

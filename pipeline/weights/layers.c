@@ -9,13 +9,18 @@
 #include "base/bytes.h"
 #include "pipeline/weights/layers.h"
 
-enum { STACK_LIMIT = 3, DROP_BYTES = 1 << 20 };
+enum { STACK_LIMIT = 3, MISSING_NAMED = 3, DROP_BYTES = 1 << 20 };
 
 void loader_init(struct loader *loader, struct component *component, struct backend *backend) {
     *loader = (struct loader){ .component = component, .backend = backend };
 }
 
 enum err loader_finish(struct loader *loader, struct error *error) {
+    if (loader->error.code == ERR_OK && loader->missing_count > 0) {
+        return error_set(error, ERR_NOT_FOUND, "%s: want every parameter that its config describes, file has no such tensor for %zu: %s%s",
+                         component_name(loader->component), loader->missing_count, bytes_text(&loader->missing),
+                         loader->missing_count > MISSING_NAMED ? ", ..." : "");
+    }
     if (loader->error.code == ERR_OK) {
         return component_check_all_used(loader->component, error);
     }
@@ -27,6 +32,7 @@ void loader_release(struct loader *loader) {
         weight_destroy(loader->weights[i]);
     }
     free(loader->weights);
+    bytes_release(&loader->missing);
     *loader = (struct loader){ 0 };
 }
 
@@ -46,11 +52,29 @@ void layer_name(char out[LAYER_NAME_LIMIT], const char *format, ...) {
     memcpy(out, name, sizeof name);
 }
 
+/* Is one of these not in the file? It is noted, and loading goes on, so that all of them can be counted. */
+static bool any_missing(struct loader *loader, const char *const *names, size_t count) {
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        if (component_has(loader->component, names[i])) {
+            continue;
+        }
+        any = true;
+        if (loader->missing_count++ < MISSING_NAMED) {
+            bytes_add_format(&loader->missing, "%s%s", loader->missing.size ? ", " : "", names[i]);
+        }
+    }
+    return any;
+}
+
 static const struct weight *load(struct loader *loader, enum weight_use use, const char *const *names, size_t count,
                                  uint32_t dims, const uint64_t *shape) {
     struct weight_view views[STACK_LIMIT];
     struct weight *weight = NULL;
     assert(count <= STACK_LIMIT);
+    if (any_missing(loader, names, count)) {
+        return NULL;
+    }
     for (size_t i = 0; i < count && loader->error.code == ERR_OK; i++) {
         loader->error.code = component_tensor(&views[i], loader->component, names[i], dims, shape, &loader->error);
     }

@@ -2,7 +2,7 @@
  * layers.h - the parts that networks share: their parameters, found by name and exact shape, and how they are recorded.
  *
  * A loader prepares parameters on a backend and owns them; networks hold borrowed handles in plain struct fields. The
- * first trouble sticks (handles are NULL from then on), so that a network's loading is a straight list of its parts with
+ * first trouble sticks (handles are NULL from then on; of what is missing, all is counted), so that a network's loading is a straight list of its parts with
  * one check at its end.
  */
 #ifndef PIPELINE_WEIGHTS_LAYERS_H
@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "pipeline/backend/backend.h"
 #include "pipeline/weights/weights.h"
@@ -26,6 +27,8 @@ struct loader {
     uint64_t parameters;
     uint64_t bytes; /* prepared */
     struct error error;
+    struct bytes missing; /* the first names that the file does not have */
+    size_t missing_count;
 };
 
 void loader_init(struct loader *loader, struct component *component, struct backend *backend);

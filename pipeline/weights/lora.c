@@ -57,7 +57,7 @@ static const struct { const char *part, *what; } REFUSED[] = {
     { "dora_scale", "DoRA" },            { "lora_magnitude_vector", "DoRA" }, { ".hada_", "LoHa" },
     { ".lokr_", "LoKr" },                { ".lora_mid.", "a Tucker decomposition (lora_mid)" },
     { ".oft_", "OFT" },                  { ".boft_", "BOFT" },                { ".b1.bias", "GLoRA" },
-    { ".diff", "full differences" },     { ".w_norm", "norm differences" },   { "on_input", "IA3" },
+    { ".diff_b", "full differences" },   { ".w_norm", "norm differences" },   { "on_input", "IA3" },
     { "lora_embedding_", "LoRA of embedding tables" },
 };
 
@@ -141,7 +141,7 @@ static enum err read_keys(struct lora_file *file, struct error *error) {
         enum role role;
         char *module;
         for (size_t r = 0; r < sizeof REFUSED / sizeof *REFUSED; r++)
-            if (strstr(key, REFUSED[r].part))
+            if (strstr(key, REFUSED[r].part) || (ends(key, ".diff") && strcmp(REFUSED[r].part, ".diff_b") == 0))
                 return error_set(error, ERR_UNSUPPORTED, "lora %s: %s: this is %s, which this version does not draw with", file->path,
                                  key, REFUSED[r].what);
         if (!read_key(&target, &role, &module, key))

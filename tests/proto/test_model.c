@@ -169,7 +169,7 @@ static void test_single_files(void **state)
     file_put(folder, "m.safetensors", "x");
     file_put(folder, "m.ckpt", "x");
     char *path = path_join(folder, "m.safetensors");
-    assert_fails(model_facts_read(&facts, path, &error), ERR_UNSUPPORTED, "a single file, this version reads diffusers folders");
+    assert_fails(model_facts_read(&facts, path, &error), ERR_CORRUPT, "want a safetensors header");
     free(path);
     path = path_join(folder, "m.ckpt");
     assert_fails(model_facts_read(&facts, path, &error), ERR_UNSUPPORTED, "a pickle can run any code");
