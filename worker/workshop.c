@@ -346,6 +346,20 @@ static enum err keep_batch(struct workshop *workshop, struct lease *lease, const
     return err;
 }
 
+static enum err draw_batch(struct stage *stage, const size_t *picked, size_t count);
+
+/* One of them has failed them all, a picture to start from that is none, say: each alone, so that its mates are not charged. */
+static enum err draw_each(struct stage *stage, const size_t *picked, size_t count) {
+    enum err err = ERR_OK;
+    stage->batches_left += (uint32_t)count;
+    for (size_t i = 0; i < count && !err; i++) {
+        err = draw_batch(stage, &picked[i], 1);
+        stage->batches_left--;
+        stage->steps_before += stage->lease->specs[0].steps;
+    }
+    return err;
+}
+
 /* Draw the picked jobs as one batch. ERR_MEMORY: too many at once (the limit is lowered). ERR_OK where the lease goes on. */
 static enum err draw_batch(struct stage *stage, const size_t *picked, size_t count) {
     struct workshop *workshop = stage->workshop;
@@ -364,6 +378,8 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
         err = keep_batch(workshop, lease, picked, count, rendered);
     } else if (err == ERR_MEMORY && count > 1) {
         lower_limit(workshop, specs[0], (uint32_t)count / 2, error.message);
+    } else if (err != ERR_CANCELLED && count > 1) {
+        err = draw_each(stage, picked, count);
     } else if (err != ERR_CANCELLED) {
         fail_picked(workshop, lease, picked, count, &error);
         err = ERR_OK;

@@ -62,6 +62,9 @@ static enum err draw(void *context, struct rendered *out, const struct spec *con
     uint32_t most = atomic_load(&painter->most);
     if (most && count > most)
         return error_set(error, ERR_MEMORY, "%zu pictures at once: there is room for %u", count, most);
+    for (size_t i = 0; i < count; i++)
+        if (specs[i]->seed && specs[i]->seed == atomic_load(&painter->worse_seed))
+            return error_set(error, ERR_INVALID, "seed %llu: nothing of its batch can be drawn", (unsigned long long)specs[i]->seed);
     if (walk_steps(painter, specs[0]->steps, watch, error) != ERR_OK)
         return error->code;
     atomic_fetch_add(&painter->batches, 1);

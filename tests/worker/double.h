@@ -18,6 +18,7 @@ struct double_painter {
     atomic_uint step_ms;       /* a step takes so long */
     atomic_uint most;          /* a batch of more is ERR_MEMORY; 0: no bound */
     atomic_ullong bad_seed;    /* comes out as NaN; 0: none */
+    atomic_ullong worse_seed;  /* fails its whole batch; 0: none */
     atomic_uint loads, batches, jobs, largest; /* counts */
 };
 struct painter double_painter(struct double_painter *painter);

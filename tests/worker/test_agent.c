@@ -141,11 +141,10 @@ static void revoke_stops_within_a_step(void **state) {
     assert_int_equal(atomic_load(&bench->painter.jobs), 1); /* of the revoked four none was finished */
 }
 
-static void one_bad_job_fails_alone(void **state) {
-    struct bench *bench = *state;
+/* Seed 3 of 1 to 6 fails with `code`, and nothing else does. */
+static void expect_third_to_fail(struct bench *bench, enum err code) {
     struct message message;
     size_t results = 0, failures = 0;
-    atomic_store(&bench->painter.bad_seed, 3);
     start_agent(bench);
     coordinator_welcome(&bench->coordinator);
     coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 6, 2);
@@ -157,14 +156,27 @@ static void one_bad_job_fails_alone(void **state) {
         if (message.type == MESSAGE_FAILURE) {
             struct digest key = double_key(&bench->model, 3, 2);
             failures++;
-            assert_int_equal(message.failure.code, ERR_NUMERIC);
+            assert_int_equal(message.failure.code, code);
             assert_int_equal(message.failure.count, 1);
             assert_memory_equal(&message.failure.keys[0], &key, sizeof key);
-            assert_non_null(strstr(message.failure.text, "NaN"));
+            assert_non_null(strstr(message.failure.text, "seed 3"));
         }
         message_release(&message);
     }
     assert_int_equal(results, 5);
+}
+
+static void one_bad_job_fails_alone(void **state) {
+    struct bench *bench = *state;
+    atomic_store(&bench->painter.bad_seed, 3);
+    expect_third_to_fail(bench, ERR_NUMERIC);
+}
+
+static void batch_mates_of_a_bad_job_are_drawn_alone(void **state) {
+    struct bench *bench = *state;
+    atomic_store(&bench->painter.worse_seed, 3);
+    expect_third_to_fail(bench, ERR_INVALID);
+    assert_int_equal(atomic_load(&bench->painter.largest), 1);
 }
 
 static void halves_the_batch_when_memory_runs_out(void **state) {
@@ -376,6 +388,7 @@ int main(void) {
         AGENT_TEST(says_hello_again_to_one_that_forgot),
         AGENT_TEST(revoke_stops_within_a_step),
         AGENT_TEST(one_bad_job_fails_alone),
+        AGENT_TEST(batch_mates_of_a_bad_job_are_drawn_alone),
         AGENT_TEST(halves_the_batch_when_memory_runs_out),
         AGENT_TEST(what_is_no_job_is_a_failure),
         AGENT_TEST(fetches_models_while_heart_beats),
