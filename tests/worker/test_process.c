@@ -68,7 +68,7 @@ static void options(void **state) {
     SAYS(0, "examples:", "--help");
     SAYS(0, "seedfarm-worker " SEEDFARM_VERSION, "--version");
     SAYS(2, "--coordinator ADDR is missing", "--device", "cpu");
-    SAYS(2, "have \"gpu\"", "--coordinator", "ipc:///tmp/x", "--device", "gpu");
+    SAYS(2, "there is \"cpu\", \"cuda:N\"", "--coordinator", "ipc:///tmp/x", "--device", "gpu");
     SAYS(2, "--batch: want 1..256, have \"0\"", "--batch", "0");
     SAYS(2, "--threads: want 1..1024, have \"two\"", "--threads", "two");
     SAYS(2, "--memory", "--memory", "99999999999999999999G");
@@ -81,8 +81,8 @@ static void options(void **state) {
     write_config(config, "{\"threads\":4096}");
     SAYS(2, "--threads: want 1..1024, have \"4096\"", "--config", config);
     write_config(config, "{\"device\":\"gpu\",\"coordinator\":\"ipc:///tmp/x\"}");
-    SAYS(2, "have \"gpu\"", "--config", config);
-    SAYS(2, "have \"tpu\"", "--config", config, "--device", "tpu");
+    SAYS(2, "there is \"cpu\", \"cuda:N\"", "--config", config);
+    SAYS(2, "device \"tpu\"", "--config", config, "--device", "tpu");
     free(config);
     place_remove(place);
 }
