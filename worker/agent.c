@@ -41,6 +41,7 @@ enum presence {
 
 struct agent {
     struct agent_options options;
+    atomic_bool stop; /* set by any thread: apart from the loop's flags, which a compiler may read as one word */
     int lock;
     struct post *post;
     struct outbox *outbox;
@@ -59,7 +60,6 @@ struct agent {
     uint64_t requests;
     uint64_t jitter; /* state of a small generator: spreads workers that lost the same coordinator */
 
-    atomic_bool stop;
     bool draining, over;
     bool finishing;           /* the coordinator wants no more of us: what we have is finished first */
     uint64_t drain_by_ms;
