@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/machine.h"
+#include "pipeline/embeddings.h"
 #include "pipeline/model.h"
 #include "pipeline/source.h"
 #include "pipeline/weights/checkpoint.h"
@@ -129,6 +130,10 @@ static enum err load_texts(struct model *model, const struct source *source, str
     return err;
 }
 
+static enum err load_embeddings(struct model *model, const struct source *source, struct error *error) {
+    return model_add_embeddings(model, source->files->embeddings, source->files->embedding_count, error);
+}
+
 static enum err load_unet(struct model *model, const struct source *source, struct error *error) {
     struct component *component = NULL;
     enum err err = source_component(&component, source, "unet", error);
@@ -241,13 +246,12 @@ static struct model_shape shape_of(const struct model *model) {
 enum err model_load_files(struct model **model, struct device *device, const struct model_files *files,
                           struct error *error) {
     static enum err (*const PARTS[])(struct model *, const struct source *, struct error *) = {
-        load_index, load_tokenizers, load_process, load_texts, load_unet, load_vae
+        load_index, load_tokenizers, load_process, load_texts, load_embeddings, load_unet, load_vae
     };
     struct model *loaded = memory_get(sizeof *loaded);
     struct source source = { 0 };
     loaded->backend = device->backend;
-    enum err err = files->embedding_count == 0 ? source_open(&source, files, error)
-                                               : error_set(error, ERR_UNSUPPORTED, "embedding: this version does not draw with it");
+    enum err err = source_open(&source, files, error);
     for (size_t i = 0; err == ERR_OK && i < sizeof PARTS / sizeof *PARTS; i++) {
         err = PARTS[i](loaded, &source, error);
     }

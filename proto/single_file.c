@@ -42,8 +42,6 @@ static const struct { const char *part, *what; } OTHERS[] = {
     {".lora_down.", "a LoRA: it goes into the field lora"},
     {".lora_A.", "a LoRA: it goes into the field lora"},
     {".lora.down.", "a LoRA: it goes into the field lora"},
-    {"emb_params", "a textual inversion: it goes into the field embedding"},
-    {"clip_l", "a textual inversion: it goes into the field embedding"},
     {"model.diffusion_model.", "a U-Net without its text encoder"},
     {"decoder.mid", "a VAE: it goes into the field vae"},
     {"down_blocks.", "a component of a diffusers folder: the folder is the model"},
@@ -58,6 +56,41 @@ static bool has_part(const json_t *header, const char *part)
         if (strstr(name, part))
             return true;
     return false;
+}
+
+static uint64_t side_of(const json_t *tensor, size_t place)
+{
+    return (uint64_t)json_integer_value(json_array_get(json_object_get(tensor, "shape"), place));
+}
+
+/* A textual inversion is one tensor, [vectors, width] or [width], or for SDXL's two text encoders clip_l and clip_g. Sets the
+ * error that says for which models, by its width; false: it is none. */
+static bool is_embedding(const json_t *header, struct error *error)
+{
+    static const struct { uint64_t width; const char *family; } widths[] = {{768, "Stable Diffusion 1"}, {1024, "Stable Diffusion 2"}};
+    const json_t *first = json_object_get(header, "clip_l"), *second = json_object_get(header, "clip_g");
+    size_t count = json_object_size(header) - (json_object_get(header, "__metadata__") != NULL), dims;
+    const char *family = first && second ? "Stable Diffusion XL" : "models of no known width", *name;
+    json_t *value;
+    if (!(first && second && count == 2)) {
+        if (count != 1)
+            return false;
+        json_object_foreach((json_t *)header, name, value)
+            first = strcmp(name, "__metadata__") == 0 ? first : value;
+        second = NULL;
+    }
+    dims = json_array_size(json_object_get(first, "shape"));
+    if (dims < 1 || dims > 2)
+        return false;
+    uint64_t vectors = dims == 2 ? side_of(first, 0) : 1, width = side_of(first, dims - 1);
+    char more[32] = "";
+    for (size_t i = 0; i < sizeof widths / sizeof *widths && !second; i++)
+        family = widths[i].width == width ? widths[i].family : family;
+    if (second)
+        snprintf(more, sizeof more, " and %" PRIu64, side_of(second, json_array_size(json_object_get(second, "shape")) - 1));
+    (void)error_set(error, ERR_UNSUPPORTED, "this file is a textual inversion for %s (%" PRIu64 " vector%s of width %" PRIu64 "%s): it goes"
+                    " into the field embedding", family, vectors, vectors == 1 ? "" : "s", width, more);
+    return true;
 }
 
 static enum err facts_of_header(struct model_facts *facts, const json_t *header, struct error *error)
@@ -75,6 +108,8 @@ static enum err facts_of_header(struct model_facts *facts, const json_t *header,
         if (has_part(header, OTHERS[i].part))
             return error_set(error, ERR_UNSUPPORTED, "this file is %s, not a model that this version draws with: those are single files of "
                              "Stable Diffusion 1, 2 and XL, and diffusers folders", OTHERS[i].what);
+    if (!family && is_embedding(header, error))
+        return ERR_UNSUPPORTED;
     if (!family)
         return error_set(error, ERR_UNSUPPORTED, "this file is of no kind that is known: want a single file of Stable Diffusion 1, 2 or XL, "
                          "or a diffusers folder");

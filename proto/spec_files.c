@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "proto/spec_parts.h"
 
@@ -78,6 +79,7 @@ static enum err list_set(char **list, const char *text, enum field field, uint32
 {
     const struct field_info *info = catalog_field(field);
     struct digest files[LIMIT_LORAS > LIMIT_EMBEDDINGS ? LIMIT_LORAS : LIMIT_EMBEDDINGS];
+    const char *words[LIMIT_EMBEDDINGS]; /* in `copy` */
     char *copy = text_copy(text), *at = copy, weight_text[32];
     struct bytes normal = BYTES_INIT;
     enum err code = ERR_OK;
@@ -99,6 +101,11 @@ static enum err list_set(char **list, const char *text, enum field field, uint32
             item.rest = weight_text;
         } else if (code == ERR_OK) {
             code = word_check(item.rest, info, error);
+            for (uint32_t i = 0; i < count && code == ERR_OK; i++)
+                if (strcasecmp(words[i], item.rest) == 0)
+                    code = error_set(error, ERR_INVALID, "%s: want every word once (letter case does not matter), the %u. and the %u. are"
+                                     " \"%.64s\"", info->name, i + 1, count + 1, item.rest);
+            words[count] = item.rest;
         }
         if (code == ERR_OK) {
             files[count] = item.file;

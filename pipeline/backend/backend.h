@@ -166,8 +166,10 @@ enum activation {
 
 #define TENSOR_NONE ((struct tensor){ .id = UINT32_MAX })
 
-/* token ids [n,T,1,1] i32 -> [n,T,1,D]: tokens[id] + positions[place] (positions may be NULL). */
-struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens, const struct weight *positions);
+/* token ids [n,T,1,1] i32 -> [n,T,1,D]: tokens[id] + positions[place]; ids that `tokens` does not have go on in `added` (rows of
+ * the same width). added and positions may be NULL. */
+struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens, const struct weight *added,
+                       const struct weight *positions);
 
 /* x [n,h,w,K], weight [N,K] -> activation(x W^T + bias) + residual, [n,h,w,N]. bias NULL, residual TENSOR_NONE: none. */
 struct tensor op_linear(struct program *p, struct tensor x, const struct weight *weight, const struct weight *bias,

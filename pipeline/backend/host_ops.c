@@ -32,14 +32,15 @@ static void table_add_row(float *out, const struct weight *table, size_t row) {
     }
 }
 
-/* out[n,T,1,D] = tokens[ids[n,T]] + positions[T] */
+/* out[n,T,1,D] = tokens[ids[n,T]] + positions[T]; behind the last token, added ones */
 static void embed(const struct program *program, const struct op *op) {
     const int32_t *ids = program_data(program, op->in[0]);
     float *out = program_data(program, op->out[0]);
     size_t width = op->weight->columns;
     for (size_t row = 0; row < tensor_rows(op->in[0]); row++, out += width) {
-        assert(ids[row] >= 0 && (uint32_t)ids[row] < op->weight->rows);
-        table_row(out, op->weight, (size_t)ids[row]);
+        uint32_t id = (uint32_t)ids[row], own = op->weight->rows;
+        assert(ids[row] >= 0 && id < own + (op->added == NULL ? 0 : op->added->rows));
+        table_row(out, id < own ? op->weight : op->added, id < own ? id : id - own);
         if (op->bias != NULL) {
             table_add_row(out, op->bias, row % op->in[0].h);
         }

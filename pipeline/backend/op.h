@@ -15,7 +15,7 @@
 
 /* Behind each kind: which inputs and outputs it has, by place in `in` and `out`. */
 enum op_kind {
-    OP_EMBED,        /* in: ids; weight: tokens, bias: positions */
+    OP_EMBED,        /* in: ids; weight: tokens, added: its rows go on there, bias: positions */
     OP_LINEAR,       /* in: x, residual */
     OP_CONV,         /* in: x, residual, vector */
     OP_GROUP_NORM,   /* in: x; weight: gamma, bias: beta */
@@ -40,6 +40,7 @@ struct op {
     struct tensor out[OP_OUTPUTS];
     const struct weight *weight;
     const struct weight *bias; /* or NULL */
+    const struct weight *added; /* or NULL */
     enum activation activation;
     struct conv_options conv;
     uint32_t groups;

@@ -184,15 +184,17 @@ static struct tensor own(struct program *p, struct tensor x) {
     return copy;
 }
 
-struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens,
+struct tensor op_embed(struct program *p, struct tensor ids, const struct weight *tokens, const struct weight *added,
                        const struct weight *positions) {
     check_whole(p, ids);
     assert(ids.w == 1 && ids.c == 1 && tokens->use == WEIGHT_TABLE);
+    assert(added == NULL || (added->use == WEIGHT_TABLE && added->columns == tokens->columns));
     assert(positions == NULL || (positions->use == WEIGHT_TABLE && positions->columns == tokens->columns &&
                                  positions->rows >= ids.h));
     struct op op = op_make(OP_EMBED);
     op.in[0] = ids;
     op.weight = tokens;
+    op.added = added;
     op.bias = positions;
     op.out[0] = value_scratch(p, ids.n, ids.h, 1, tokens->columns);
     op_add(p, op);

@@ -42,7 +42,7 @@ enum err added_put(struct added *added, const char *content, int32_t id, bool no
     if (!token) {
         added->tokens = memory_grow(added->tokens, added->count + 1, sizeof *added->tokens);
         token = &added->tokens[added->count++];
-        *token = (struct added_token){ .content = text_copy(content), .id = id };
+        *token = (struct added_token){ .content = text_copy(content), .id = id, .count = 1 };
     }
     free(token->text);
     struct bytes taken = bytes_take(&text);

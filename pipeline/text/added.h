@@ -1,5 +1,6 @@
 /*
- * added.h - added tokens: texts that are one token each and are cut out before anything else is looked at.
+ * added.h - added tokens: texts that are a token each (words of embeddings: several) and are cut out before anything else is
+ * looked at.
  *
  * A plain one is looked for in the text as it was written, a normalised one in the normalised text, as in the
  * tokenizers library; of several at one place the longest wins, of equal ones the one with the smaller id. Immutable
@@ -20,7 +21,8 @@ struct added_token {
     char *content; /* what the files call it */
     uint8_t *text; /* what is looked for: the content, normalised if need be */
     size_t size;
-    int32_t id;
+    int32_t id;     /* the first */
+    uint32_t count; /* ids from there on that it stands for: 1, but for words of embeddings */
     bool normalized;
 };
 
@@ -35,7 +37,7 @@ const struct added_token *added_find(const struct added *added, const char *cont
 /* Add one, or change how one of that content is looked for. ERR_LIMIT beyond ADDED_LIMIT. content is not empty. */
 MUST_USE enum err added_put(struct added *added, const char *content, int32_t id, bool normalized,
                                struct error *error);
-void added_finish(struct added *added); /* sorts; nothing is inserted afterwards */
+void added_finish(struct added *added); /* sorts: after the last one is in, and before any is looked for */
 
 /* The first token of that kind in text[from..size): its place, or NULL. The longest of those that begin there. */
 const struct added_token *added_next(size_t *place, const struct added *added, bool normalized, const uint8_t *text,

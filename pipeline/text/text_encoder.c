@@ -97,6 +97,11 @@ enum err text_encoder_load(struct text_encoder *encoder, struct component *compo
     return err;
 }
 
+enum err text_encoder_add(struct text_encoder *encoder, const float *rows, uint32_t count, struct error *error) {
+    assert(encoder->added == NULL);
+    return load_made_table(&encoder->added, &encoder->loader, rows, count, encoder->config.width, error);
+}
+
 void text_encoder_release(struct text_encoder *encoder) {
     loader_release(&encoder->loader);
     free(encoder->layers);
@@ -137,7 +142,7 @@ struct text_states text_encoder_record(struct program *program, const struct tex
     bool pooled = encoder->projection.weight != NULL;
     assert(skip < config->layers);
     struct text_states states = { .projected = TENSOR_NONE };
-    struct tensor x = op_embed(program, ids, encoder->tokens, encoder->positions);
+    struct tensor x = op_embed(program, ids, encoder->tokens, encoder->added, encoder->positions);
     uint32_t last = pooled ? config->layers : config->layers - skip;
     for (uint32_t i = 0; i < last; i++) {
         x = record_text_layer(program, &encoder->layers[i], config, x);

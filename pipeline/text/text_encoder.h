@@ -39,6 +39,7 @@ struct text_encoder {
     struct text_encoder_config config;
     struct loader loader; /* owns the parameters */
     const struct weight *tokens, *positions; /* [V,D], [T,D] */
+    const struct weight *added;              /* rows of embeddings, ids V and on; NULL: none */
     struct text_layer *layers;               /* [layers], owned */
     struct layer final_norm;
     struct layer projection; /* [P,D]; weight NULL: not pooled */
@@ -46,6 +47,8 @@ struct text_encoder {
 /* pooled: it must have a text_projection. Where nobody asked for one, one that is there is left alone. */
 MUST_USE enum err text_encoder_load(struct text_encoder *encoder, struct component *component, bool pooled,
                                     struct backend *backend, struct error *error);
+/* `count` rows [count,D] for the ids from the config's vocabulary on; at most once, before anything is recorded. */
+MUST_USE enum err text_encoder_add(struct text_encoder *encoder, const float *rows, uint32_t count, struct error *error);
 void text_encoder_release(struct text_encoder *encoder);
 
 /* Where a text is pooled: the place of its end among ids[count]. */

@@ -84,6 +84,11 @@ static void encode_words(struct ids *ids, const struct bpe *bpe, const uint8_t *
     }
 }
 
+static void add_token(struct ids *ids, const struct added_token *token) {
+    for (uint32_t i = 0; i < token->count; i++)
+        ids_add(ids, token->id + (int32_t)i);
+}
+
 /* A run of the text as written, without plain added tokens. */
 static enum err encode_run(struct ids *ids, const struct tokenizer *tokenizer, const uint8_t *text, size_t size,
                            struct error *error) {
@@ -94,7 +99,7 @@ static enum err encode_run(struct ids *ids, const struct tokenizer *tokenizer, c
     if (err == ERR_OK) {
         while ((token = added_next(&place, &tokenizer->added, true, normal.data, from, normal.size)) != NULL) {
             encode_words(ids, tokenizer->bpe, normal.data + from, place - from);
-            ids_add(ids, token->id);
+            add_token(ids, token);
             from = place + token->size;
         }
         if (from < normal.size)
@@ -112,10 +117,39 @@ static enum err encode_text(struct ids *ids, const struct tokenizer *tokenizer, 
         enum err err = encode_run(ids, tokenizer, text + from, place - from, error);
         if (err != ERR_OK)
             return err;
-        ids_add(ids, token->id);
+        add_token(ids, token);
         from = place + token->size;
     }
     return encode_run(ids, tokenizer, text + from, size - from, error);
+}
+
+static enum err check_word(const struct tokenizer *tokenizer, const char *word, struct error *error) {
+    struct bytes normal = BYTES_INIT;
+    size_t place;
+    if (!utf8_valid(word, strlen(word), &place))
+        return error_set(error, ERR_INVALID, "want a word in UTF-8, byte 0x%02x at place %zu is none", (uint8_t)word[place], place);
+    enum err err = text_normalize(&normal, (const uint8_t *)word, strlen(word), error);
+    if (err == ERR_OK && (normal.size == 0 || (normal.size == 1 && normal.data[0] == ' ')))
+        err = error_set(error, ERR_INVALID, "want a word, have nothing but spaces");
+    for (size_t i = 0; i < tokenizer->added.count && err == ERR_OK; i++) {
+        const struct added_token *token = &tokenizer->added.tokens[i];
+        if (token->size == normal.size && memcmp(token->text, normal.data, normal.size) == 0)
+            err = error_set(error, ERR_INVALID, "want a word that stands for nothing yet, have \"%s\" (letter case does not matter)",
+                            token->content);
+    }
+    bytes_release(&normal);
+    return err;
+}
+
+enum err tokenizer_add_word(struct tokenizer *tokenizer, const char *word, int32_t first, uint32_t count, struct error *error) {
+    enum err err = check_word(tokenizer, word, error);
+    if (err == ERR_OK)
+        err = added_put(&tokenizer->added, word, first, true, error);
+    if (err == ERR_OK) {
+        ((struct added_token *)added_find(&tokenizer->added, word))->count = count;
+        added_finish(&tokenizer->added);
+    }
+    return err;
 }
 
 enum err tokenizer_encode(int32_t *out, uint32_t *cut, const struct tokenizer *tokenizer, const char *text,

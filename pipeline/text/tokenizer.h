@@ -27,4 +27,12 @@ uint32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* number of i
 MUST_USE enum err tokenizer_encode(int32_t *ids, uint32_t *cut, const struct tokenizer *tokenizer, const char *text,
                                    struct error *error);
 
+/*
+ * From here on `word` stands for the `count` ids from `first` on wherever it occurs in a text, in the middle of other words, too:
+ * what diffusers' load_textual_inversion adds to a tokenizer. It is normalised as texts are, so its letter case does not matter.
+ * Before the first text is encoded. ERR_INVALID: not UTF-8, nothing but spaces, or a token's text already.
+ */
+MUST_USE enum err tokenizer_add_word(struct tokenizer *tokenizer, const char *word, int32_t first, uint32_t count,
+                                     struct error *error);
+
 #endif

@@ -67,6 +67,13 @@ static bool any_missing(struct loader *loader, const char *const *names, size_t 
     return any;
 }
 
+static void keep(struct loader *loader, struct weight *weight, uint64_t elements) {
+    loader->parameters += elements;
+    loader->bytes += weight_bytes(weight);
+    loader->weights = memory_grow(loader->weights, loader->count + 1, sizeof *loader->weights);
+    loader->weights[loader->count++] = weight;
+}
+
 static const struct weight *load(struct loader *loader, enum weight_use use, const char *const *names, size_t count,
                                  uint32_t dims, const uint64_t *shape) {
     struct weight_view views[STACK_LIMIT];
@@ -89,13 +96,10 @@ static const struct weight *load(struct loader *loader, enum weight_use use, con
     for (uint32_t i = 0; i < dims; i++) {
         elements *= shape[i];
     }
-    loader->parameters += elements;
-    loader->bytes += weight_bytes(weight);
+    keep(loader, weight, elements);
     if (weight_bytes(weight) >= DROP_BYTES) { /* else a file would be in memory twice: as it is, and packed */
         component_drop_pages(loader->component);
     }
-    loader->weights = memory_grow(loader->weights, loader->count + 1, sizeof *loader->weights);
-    loader->weights[loader->count++] = weight;
     return weight;
 }
 
@@ -136,6 +140,18 @@ struct layer load_pointwise(struct loader *loader, uint32_t rows, uint32_t colum
 const struct weight *load_table(struct loader *loader, uint32_t rows, uint32_t width, const char *format, ...) {
     NAME_FROM(format);
     return load_layer(loader, WEIGHT_TABLE, 2, (uint64_t[]){ rows, width }, false, name).weight;
+}
+
+enum err load_made_table(const struct weight **table, struct loader *loader, const float *rows, uint32_t count, uint32_t width,
+                         struct error *error) {
+    struct weight_view view = { .data = rows, .dtype = DTYPE_F32, .dims = 2, .shape = { count, width } };
+    struct weight *made;
+    enum err err = weight_create(&made, loader->backend, WEIGHT_TABLE, &view, 1, error);
+    if (err == ERR_OK) {
+        keep(loader, made, (uint64_t)count * width);
+        *table = made;
+    }
+    return err;
 }
 
 struct layer load_stack(struct loader *loader, uint32_t rows, uint32_t columns, bool bias, const char *prefix,

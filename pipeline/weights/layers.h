@@ -55,6 +55,9 @@ struct layer load_pointwise(struct loader *loader, uint32_t rows, uint32_t colum
     PRINTF_LIKE(4, 5);
 const struct weight *load_table(struct loader *loader, uint32_t rows, uint32_t width, const char *format, ...)
     PRINTF_LIKE(4, 5);
+/* A table that lies in no file: `rows` [rows,width]. To be called after loader_finish; its error is the caller's. */
+MUST_USE enum err load_made_table(const struct weight **table, struct loader *loader, const float *rows, uint32_t count, uint32_t width,
+                                  struct error *error);
 /* Linear layers of one shape, PREFIX.NAME each, stacked into one product. */
 struct layer load_stack(struct loader *loader, uint32_t rows, uint32_t columns, bool bias, const char *prefix,
                         const char *const *names, size_t count);

@@ -70,8 +70,11 @@ class SingleFileTest(farm.FarmTest):
         refused({"model.diffusion_model.joint_blocks.0.x.weight": one}, "Stable Diffusion 3")
         refused({"model.diffusion_model.input_blocks.1.0.time_stack.x": one}, "video")
         refused({"unet.x.lora_A.weight": one}, "a LoRA", "lora")
-        refused({"emb_params": one}, "textual inversion", "embedding")
-        refused({"something": one}, "no kind that is known")
+        refused({"emb_params": ((3, 768), b"\0" * 4608)}, "a textual inversion for Stable Diffusion 1 (3 vectors of width 768)", "embedding")
+        refused({"<frog>": ((1024,), b"\0" * 2048)}, "a textual inversion for Stable Diffusion 2 (1 vector of width 1024)")
+        refused({"clip_l": ((1, 768), b"\0" * 1536), "clip_g": ((1, 1280), b"\0" * 2560)},
+                "for Stable Diffusion XL (1 vector of width 768 and 1280)")
+        refused({"something": one, "else": one}, "no kind that is known")
         single_file.write(self.path("sd1"), "sd1")
         with open(self.path("sd1", "single.safetensors"), "rb") as file:
             size = int.from_bytes(file.read(8), "little")

@@ -191,13 +191,14 @@ def load(folder, kind):
 
 
 def ids_of(pipe, text):
-    tokenizers = [getattr(pipe, name, None) for name in ("tokenizer", "tokenizer_2")]
-    return [torch.tensor([t(text, padding="max_length", max_length=77, truncation=True).input_ids], dtype=torch.int32)
-            for t in tokenizers if t is not None]
+    tokenizers = [t for t in (getattr(pipe, name, None) for name in ("tokenizer", "tokenizer_2")) if t is not None]
+    words = lambda t: pipe.maybe_convert_prompt(text, t)  # embeddings of several vectors: WORD WORD_1 ...
+    return [torch.tensor([t(words(t), padding="max_length", max_length=77, truncation=True).input_ids], dtype=torch.int32)
+            for t in tokenizers]
 
 
 @torch.no_grad()
-def record(name, cases, pipe, refiner=None):
+def record(name, cases, pipe, refiner=None, folder="families"):
     tensors = {}
     for place, job in enumerate(cases):
         made = FamilyRun(pipe, job, refiner).run()
@@ -211,9 +212,9 @@ def record(name, cases, pipe, refiner=None):
         latents = [k for k in made if k.startswith("latents")]
         print(name, job["sampler"], job["schedule"], [round(made[k].abs().max().item(), 3) for k in latents],
               "picture", made["image"].std().item(), flush=True)
-    (HERE / "families").mkdir(exist_ok=True)
-    save_file(tensors, HERE / "families" / f"{name}.safetensors")
-    (HERE / "families" / f"{name}.json").write_text(json.dumps(cases, indent=1, sort_keys=True) + "\n")
+    (HERE / folder).mkdir(exist_ok=True)
+    save_file(tensors, HERE / folder / f"{name}.safetensors")
+    (HERE / folder / f"{name}.json").write_text(json.dumps(cases, indent=1, sort_keys=True) + "\n")
 
 
 def main(wanted):

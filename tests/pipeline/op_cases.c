@@ -30,6 +30,7 @@
 const struct problem problems[] = {
     { PROBLEM_EMBED, .h = 7, .w = 1, .c = 11, .cout = 20 },
     { PROBLEM_EMBED, .h = 5, .w = 1, .c = 30, .cout = 7, .bias = true },
+    { PROBLEM_EMBED, .h = 7, .w = 1, .c = 9, .cout = 12, .bias = true, .keys = 4 },
     { PROBLEM_CONCAT, .h = 3, .w = 5, .c = 7, .cout = 12 },
     { PROBLEM_CONCAT, .h = 4, .w = 4, .c = 64, .cout = 32 },
     { PROBLEM_SCALE, .h = 3, .w = 3, .c = 4 },
@@ -69,6 +70,7 @@ const struct problem problems[] = {
     LINEAR(9, 50, 74, .activation = ACTIVATION_GEGLU, .residual = true, .weights = DTYPE_BF16),
     { PROBLEM_EMBED, .h = 5, .w = 1, .c = 30, .cout = 7, .bias = true, .weights = DTYPE_F16 },
     { PROBLEM_EMBED, .h = 7, .w = 1, .c = 11, .cout = 200, .bias = true, .weights = DTYPE_BF16 },
+    { PROBLEM_EMBED, .h = 7, .w = 1, .c = 5, .cout = 24, .keys = 2, .weights = DTYPE_F16 },
 
     CONV1(1, 1, 4, 4, .bias = true),
     CONV1(8, 8, 128, 64, .bias = true, .residual = true),
@@ -305,7 +307,8 @@ static struct tensor record_embed(struct bench *b, const struct problem *p) {
     }
     struct tensor tensor = input_ints(b, ids, b->count, p->h);
     free(ids);
-    return op_embed(b->program, tensor, weight(b, 0, WEIGHT_TABLE, p->c, p->cout, 1),
+    return op_embed(b->program, tensor, weight(b, 0, WEIGHT_TABLE, p->c - p->keys, p->cout, 1),
+                    p->keys ? weight(b, 2, WEIGHT_TABLE, p->keys, p->cout, 1) : NULL,
                     p->bias ? weight(b, 1, WEIGHT_TABLE, p->h, p->cout, 1) : NULL);
 }
 

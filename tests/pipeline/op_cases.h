@@ -23,7 +23,7 @@ enum problem_kind {
 
 struct problem {
     enum problem_kind kind;
-    uint32_t h, w, c;   /* of one image of x; tokens: h, w 1 */
+    uint32_t h, w, c;   /* of one image of x; tokens: h, w 1; EMBED: c ids, `keys` of them in the added table */
     uint32_t cout;      /* LINEAR, CONV; CONCAT: channels of b; EMBED: width */
     uint32_t kernel;    /* CONV: kh = kw */
     uint32_t stride;
@@ -34,7 +34,7 @@ struct problem {
     uint32_t groups;    /* GROUP_NORM */
     bool silu;
     float mean;         /* added to x: norms must bear it */
-    uint32_t keys;      /* ATTENTION: Tk; 0: self-attention on slices of one [n,T,1,3c] */
+    uint32_t keys;      /* EMBED: added rows. ATTENTION: Tk; 0: self-attention on slices of one [n,T,1,3c] */
     uint32_t heads;
     bool causal;
     bool indexed;       /* ATTENTION: through kv_index, keys of 3 images */
@@ -51,7 +51,7 @@ double problem_tolerance(const struct problem *problem); /* of cpu against refer
 
 /* Inputs. Image `image` of tensor `which` (0: x, 1: residual, b or k, 2: vector or v), [-1,1) uniform. */
 float problem_number(uint32_t which, uint32_t image, size_t place);
-/* Weight `which` (0: weight, gamma, tokens; 1: bias, beta, positions), a number that the problem's dtype holds exactly. */
+/* Weight `which` (0: weight, gamma, tokens; 1: bias, beta, positions; 2: added tokens), a number that the problem's dtype holds exactly. */
 float problem_weight(const struct problem *problem, uint32_t which, size_t place);
 enum { PROBLEM_KV_IMAGES = 3 };
 uint32_t problem_kv(uint32_t image); /* kv_index of an image */

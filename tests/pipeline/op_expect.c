@@ -143,8 +143,8 @@ static void expect_attention(double *out, const struct problem *p, uint32_t imag
 static double expect_simple(const struct problem *p, uint32_t image, size_t i) {
     switch (p->kind) {
     case PROBLEM_EMBED: {
-        size_t id = (image * p->h + i / p->cout) % p->c;
-        return (double)problem_weight(p, 0, id * p->cout + i % p->cout) + bias_of(p, i);
+        size_t id = (image * p->h + i / p->cout) % p->c, own = p->c - p->keys;
+        return (double)problem_weight(p, id < own ? 0 : 2, (id < own ? id : id - own) * p->cout + i % p->cout) + bias_of(p, i);
     }
     case PROBLEM_CONCAT: {
         size_t row = i / (p->c + p->cout), c = i % (p->c + p->cout);

@@ -17,8 +17,10 @@
 #include "base/file.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/weights/checkpoint.h"
+#include "pipeline/weights/embedding.h"
 #include "pipeline/weights/lora.h"
 #include "pipeline/weights/weights.h"
+#include "tests/golden/random_model.h"
 
 #define MODEL SOURCE_DIR "/tests/golden/models/tiny-a"
 
@@ -100,9 +102,11 @@ static void refuse_container(const void *data, size_t size, enum err code, const
     struct safetensors *file;
     struct loras *loras;
     struct checkpoint *checkpoint;
+    struct embedding embedding;
     want(safetensors_open_memory(&file, data, size, "bad", &error), code, &error, words, what);
     want(loras_open_memory(&loras, data, size, "bad", &error), code, &error, words, what);
     want(checkpoint_open_memory(&checkpoint, data, size, "bad", &error), code, &error, words, what);
+    want(embedding_read_memory(&embedding, data, size, "bad", &error), code, &error, words, what);
 }
 
 static void test_containers(void **state) {
@@ -228,6 +232,94 @@ static void test_other_loras(void **state) {
     }
 }
 
+/* ---- embeddings ----------------------------------------------------------------------------------------------------- */
+
+static const struct bad_file EMBEDDINGS[] = {
+    { "{}", 0, ERR_UNSUPPORTED, "want one tensor (emb_params, or called as its word) or clip_l and clip_g, file has 0 tensors" },
+    { "{" T("emb_params", "[1,2]", "0", "8") "," T("more", "[1,2]", "8", "16") "}", 16, ERR_UNSUPPORTED, "file has 2 tensors, the first is emb_params" },
+    { "{" T("clip_l", "[1,2]", "0", "8") "}", 8, ERR_CORRUPT, "a part for each text encoder of SDXL, file has no clip_g" },
+    { "{" T("clip_g", "[1,2]", "0", "8") "}", 8, ERR_CORRUPT, "file has no clip_l" },
+    { "{" T("clip_g", "[1,2]", "0", "8") "," T("clip_l", "[2,1]", "8", "16") "," T("t5", "[1]", "16", "20") "}", 20, ERR_UNSUPPORTED, "file has 3 tensors" },
+    { "{" T("clip_g", "[1,2]", "0", "8") "," T("clip_l", "[2,1]", "8", "16") "}", 16, ERR_CORRUPT, "as many vectors in clip_g as in clip_l, file has 1 and 2" },
+    { "{" T("emb_params", "[]", "0", "4") "}", 4, ERR_CORRUPT, "want vectors [n,width] or one [width], file has 0 dimensions" },
+    { "{" T("emb_params", "[1,1,2]", "0", "8") "}", 8, ERR_CORRUPT, "file has 3 dimensions" },
+    { "{" T("emb_params", "[0,2]", "0", "0") "}", 0, ERR_CORRUPT, "want at least one vector, file has 0 of width 2" },
+    { "{" T("emb_params", "[2,0]", "0", "0") "}", 0, ERR_CORRUPT, "want at least one vector, file has 2 of width 0" },
+    { "{" T("emb_params", "[76,1]", "0", "304") "}", 304, ERR_LIMIT, "want at most 75 vectors of width 8192, file has 76 of width 1" },
+    { "{" T("emb_params", "[8193]", "0", "32772") "}", 32772, ERR_LIMIT, "file has 1 of width 8193" },
+    { "{\"emb_params\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, ERR_UNSUPPORTED, "want F32, F16 or BF16" },
+    { "{\"emb_params\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8, ERR_UNSUPPORTED, "embedding: bad: emb_params: want F32, F16 or BF16, file has U8" },
+};
+
+static void test_embeddings(void **state) {
+    (void)state;
+    struct embedding embedding;
+    struct error error = { .message = "" };
+    for (size_t i = 0; i < sizeof EMBEDDINGS / sizeof *EMBEDDINGS; i++) {
+        struct bytes file = file_of(EMBEDDINGS[i].header, EMBEDDINGS[i].data);
+        want(embedding_read_memory(&embedding, file.data, file.size, "bad", &error), EMBEDDINGS[i].code, &error, EMBEDDINGS[i].words,
+             EMBEDDINGS[i].header);
+        bytes_release(&file);
+    }
+    static const uint32_t WRONG[] = { 0x7fc00000, 0x7f800000, 0xff800000 }; /* NaN, Inf, -Inf */
+    for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
+        struct bytes file = file_of("{" T("emb_params", "[3,2]", "0", "24") "}", 24);
+        memcpy(file.data + file.size - 4, &WRONG[i], 4);
+        want(embedding_read_memory(&embedding, file.data, file.size, "bad", &error), ERR_CORRUPT, &error, "want finite numbers, file has",
+             "not finite");
+        assert_non_null(strstr(error.message, "in vector 2"));
+        bytes_release(&file);
+    }
+}
+
+/* Fine alone, but not of this model: tiny-a's encoder is 40 wide, sdxl-b's are 16 and 40. */
+#define ONE(width, bytes) "{" T("emb_params", "[1," width "]", "0", bytes) "}"
+#define TWO(first, middle, second, end) "{" T("clip_l", "[1," first "]", "0", middle) "," T("clip_g", "[1," second "]", middle, end) "}"
+
+static const struct { struct bad_file file; const char *word; bool xl; } OTHER_EMBEDDINGS[] = {
+    { { ONE("768", "3072"), 3072, ERR_INVALID, "want vectors of width 40, that of the model's text_encoder, file has width 768 (an embedding for Stable Diffusion 1)" }, "w", false },
+    { { ONE("1024", "4096"), 4096, ERR_INVALID, "file has width 1024 (an embedding for Stable Diffusion 2)" }, "w", false },
+    { { ONE("4", "16"), 16, ERR_INVALID, "file has width 4 (an embedding for another family of models)" }, "w", false },
+    { { TWO("768", "3072", "1280", "8192"), 8192, ERR_INVALID, "want one tensor of width 40, that of the model's one text encoder, file has clip_l of width 768"
+        " and clip_g of width 1280 (an embedding for Stable Diffusion XL)" }, "w", false },
+    { { ONE("768", "3072"), 3072, ERR_INVALID, "want clip_l and clip_g, a part for each text encoder of Stable Diffusion XL, file has one tensor of width 768"
+        " (an embedding for Stable Diffusion 1)" }, "w", true },
+    { { TWO("40", "160", "16", "224"), 224, ERR_INVALID, "want vectors of width 16, that of the model's text_encoder, file has width 40" }, "w", true },
+    { { TWO("16", "64", "1280", "5184"), 5184, ERR_INVALID, "want vectors of width 40, that of the model's text_encoder_2, file has width 1280" }, "w", true },
+    { { ONE("40", "160"), 160, ERR_INVALID, "have nothing but spaces" }, "\xc2\xa0", false },
+    { { ONE("40", "160"), 160, ERR_INVALID, "have nothing but spaces" }, "", false },
+    { { ONE("40", "160"), 160, ERR_INVALID, "want a word in UTF-8, byte 0xff at place 1" }, "a\xff", false },
+    { { ONE("40", "160"), 160, ERR_INVALID, "want a word that stands for nothing yet, have \"<|endoftext|>\"" }, "<|EndOfText|>", false },
+};
+
+static void test_other_embeddings(void **state) {
+    (void)state;
+    char *xl = text_format("%s/malformed-sdxl", BINARY_DIR);
+    random_model_write(xl, "sdxl-b", false);
+    for (size_t i = 0; i < sizeof OTHER_EMBEDDINGS / sizeof *OTHER_EMBEDDINGS; i++) {
+        const struct bad_file *bad = &OTHER_EMBEDDINGS[i].file;
+        char path[64];
+        with_file(bad->header, bad->data, path);
+        struct model_embedding embedding = { path, OTHER_EMBEDDINGS[i].word };
+        const char *model = OTHER_EMBEDDINGS[i].xl ? xl : MODEL;
+        refuse_model(&(struct model_files){ .model = model, .embeddings = &embedding, .embedding_count = 1 }, bad->code, bad->words, bad->header);
+        refuse_model(&(struct model_files){ .model = model, .embeddings = &embedding, .embedding_count = 1 }, bad->code, path, bad->header);
+        unlink(path);
+    }
+    free(xl);
+}
+
+/* The same word twice, in other letters. */
+static void test_words(void **state) {
+    (void)state;
+    char path[64];
+    with_file(ONE("40", "160"), 160, path);
+    struct model_embedding twice[] = { { path, "Frog" }, { path, "fROG" } };
+    refuse_model(&(struct model_files){ .model = MODEL, .embeddings = twice, .embedding_count = 2 }, ERR_INVALID,
+                 "want a word that stands for nothing yet, have \"Frog\"", "twice");
+    unlink(path);
+}
+
 /* ---- VAEs and checkpoints ------------------------------------------------------------------------------------------- */
 
 static const struct bad_file VAES[] = {
@@ -276,7 +368,8 @@ static void test_checkpoints(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_containers),  cmocka_unit_test(test_every_byte), cmocka_unit_test(test_loras),
-        cmocka_unit_test(test_other_loras), cmocka_unit_test(test_vaes),       cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_other_loras), cmocka_unit_test(test_embeddings), cmocka_unit_test(test_other_embeddings),
+        cmocka_unit_test(test_words),       cmocka_unit_test(test_vaes),       cmocka_unit_test(test_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

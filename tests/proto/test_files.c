@@ -69,6 +69,8 @@ static void test_lists(void **state)
     assert_fails(spec_set(&spec, FIELD_LORA, INK "+" FROG "+" INK, &error), ERR_INVALID, "want every file once, the 3. is the 1.");
     assert_fails(spec_set(&spec, FIELD_EMBEDDING, INK, &error), ERR_INVALID, "want a word of 1..64 bytes");
     assert_fails(spec_set(&spec, FIELD_EMBEDDING, INK ":a b", &error), ERR_INVALID, "want a word without spaces");
+    assert_fails(spec_set(&spec, FIELD_EMBEDDING, INK ":frog+" FROG ":FROG", &error), ERR_INVALID,
+                 "want every word once (letter case does not matter), the 1. and the 2. are \"FROG\"");
     assert_fails(spec_set(&spec, FIELD_INIT, "x.png", &error), ERR_INVALID, "init: want a digest");
 
     struct bytes many = BYTES_INIT;

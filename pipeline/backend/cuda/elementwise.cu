@@ -69,27 +69,29 @@ void kernel_finish(cudaStream_t stream, enum dtype dtype, const struct finish *f
 
 /* ---- embeddings --------------------------------------------------------------------------------------------------- */
 
-template <class T> __global__ void embed_kernel(T *out, const int32_t *ids, const T *tokens, const T *positions, size_t count,
-                                                uint32_t length, uint32_t width, uint32_t vocabulary) {
+template <class T> __global__ void embed_kernel(struct embed e) {
     size_t item = (size_t)blockIdx.x * BLOCK + threadIdx.x;
-    if (item >= count) {
+    if (item >= e.rows * e.width) {
         return;
     }
-    size_t row = item / width, column = item % width;
-    uint32_t id = (uint32_t)ids[row];
-    float value = id < vocabulary ? widen(tokens[id * (size_t)width + column]) : nanf("");
-    if (positions != nullptr) {
-        value += widen(positions[row % length * width + column]);
+    size_t row = item / e.width, column = item % e.width;
+    uint32_t id = (uint32_t)e.ids[row];
+    float value = nanf("");
+    if (id < e.vocabulary) {
+        value = widen(((const T *)e.tokens)[id * (size_t)e.width + column]);
+    } else if (id - e.vocabulary < e.added_count) {
+        value = widen(((const T *)e.added)[(id - e.vocabulary) * (size_t)e.width + column]);
     }
-    narrow(&out[item], value);
+    if (e.positions != nullptr) {
+        value += widen(((const T *)e.positions)[row % e.length * e.width + column]);
+    }
+    narrow(&((T *)e.out)[item], value);
 }
 
-void kernel_embed(cudaStream_t stream, enum dtype dtype, void *out, const int32_t *ids, const void *tokens, const void *positions,
-                  size_t rows, uint32_t length, uint32_t width, uint32_t vocabulary) {
+void kernel_embed(cudaStream_t stream, enum dtype dtype, const struct embed *embed) {
     by_dtype(dtype, [&](auto *type) {
         typedef std::decay_t<decltype(*type)> T;
-        launch(embed_kernel<T>, blocks_for(rows * width), BLOCK, stream, (T *)out, ids, (const T *)tokens,
-               (const T *)positions, rows * width, length, width, vocabulary);
+        launch(embed_kernel<T>, blocks_for(embed->rows * embed->width), BLOCK, stream, *embed);
     });
 }
 

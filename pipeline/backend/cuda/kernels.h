@@ -30,9 +30,15 @@ struct finish {
 };
 void kernel_finish(cudaStream_t stream, enum dtype dtype, const struct finish *finish);
 
-/* tokens[id] + positions[place] (or NULL), [rows,width]; an id past `vocabulary` makes NaN. */
-void kernel_embed(cudaStream_t stream, enum dtype dtype, void *out, const int32_t *ids, const void *tokens,
-                  const void *positions, size_t rows, uint32_t length, uint32_t width, uint32_t vocabulary);
+struct embed {
+    void *out;          /* [rows,width] */
+    const int32_t *ids; /* [rows] */
+    const void *tokens, *added, *positions; /* [vocabulary,width], [added_count,width], [length,width]; the last two may be NULL */
+    size_t rows;
+    uint32_t length, width, vocabulary, added_count;
+};
+/* tokens[id] + positions[place]; ids from `vocabulary` on are those of `added`, and one past these makes NaN. */
+void kernel_embed(cudaStream_t stream, enum dtype dtype, const struct embed *embed);
 void kernel_concat(cudaStream_t stream, enum dtype dtype, void *out, const void *a, const void *b, size_t rows, uint32_t a_width,
                    uint32_t b_width);
 /* out = factor * x, from one dtype to another. */

@@ -92,8 +92,17 @@ static void norm(struct cuda *cuda, const struct program *program, const struct 
 
 static void embed(struct cuda *cuda, const struct program *program, const struct op *op) {
     struct tensor ids = op->in[0], out = op->out[0];
-    kernel_embed(cuda->stream, out.dtype, program_data(program, out), program_data(program, ids), op->weight->data,
-                 op->bias == NULL ? NULL : op->bias->data, tensor_rows(ids), ids.h, out.c, op->weight->rows);
+    struct embed embed = { .out = program_data(program, out),
+                           .ids = program_data(program, ids),
+                           .tokens = op->weight->data,
+                           .added = op->added == NULL ? NULL : op->added->data,
+                           .positions = op->bias == NULL ? NULL : op->bias->data,
+                           .rows = tensor_rows(ids),
+                           .length = ids.h,
+                           .width = out.c,
+                           .vocabulary = op->weight->rows,
+                           .added_count = op->added == NULL ? 0 : op->added->rows };
+    kernel_embed(cuda->stream, out.dtype, &embed);
 }
 
 static void concat(struct cuda *cuda, const struct program *program, const struct op *op) {
