@@ -16,9 +16,9 @@ class SingleFileTest(farm.FarmTest):
                             "32x24", "--seed", 3, "-o", self.path("x.png"), "--json", *flags)
         return json.loads(out)["pixel_digest"]
 
-    def same(self, family):
+    def same(self, family, *flags):
         single_file.write(self.path(family), family)
-        digests = [self.pixels(self.path(family, form)) for form in ("new", "old", "single.safetensors")]
+        digests = [self.pixels(self.path(family, form), *flags) for form in ("new", "old", "single.safetensors")]
         self.assertEqual(digests, digests[:1] * 3, family)
 
     def test_sd1(self):
@@ -32,6 +32,16 @@ class SingleFileTest(farm.FarmTest):
 
     def test_refiner(self):
         self.same("refiner")
+
+    def test_inpaint(self):
+        gradient = bytes(v for y in range(24) for x in range(32) for v in (8 * x, 10 * y, 255 - 8 * x))
+        farm.write_png(self.path("init.png"), 32, 24, gradient)
+        farm.write_png(self.path("mask.png"), 32, 24, bytes(255 * (8 <= x < 20 and y >= 6) for y in range(24) for x in range(32) for _ in "rgb"))
+        for family in ("sd1-inpaint", "sd2-inpaint", "sdxl-inpaint"):
+            self.same(family, "--init", self.path("init.png"), "--mask", self.path("mask.png"))
+            model = self.path(family, "single.safetensors")
+            self.seedfarm("render", "--model", model, "--prompt", "x", "--size", "32x24", "-o", self.path("x.png"), status=2)
+            self.assertIn("mask", self.stderr)
 
     def test_info(self):
         single_file.write(self.path("sdxl"), "sdxl")

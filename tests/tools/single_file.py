@@ -2,6 +2,8 @@
 would have been: Python's standard library only.
 
     single_file.write(folder, family, seed)  ->  folder/NEW, folder/OLD (diffusers), folder/single.safetensors
+
+A family's name with "-inpaint" behind it is the one whose U-Net reads 9 channels.
 """
 import json
 import os
@@ -92,14 +94,14 @@ def attention(t, name, width, condition, depth, linear):
     t.layer(f"{name}.proj_out", width, width, *ones)
 
 
-def unet(t, f, condition, added):
+def unet(t, f, condition, added, channels):
     widths, layers, time = f["widths"], f["layers"], 4 * f["widths"][0]
     t.layer("time_embedding.linear_1", time, widths[0])
     t.layer("time_embedding.linear_2", time, time)
     if added:
         t.layer("add_embedding.linear_1", time, added)
         t.layer("add_embedding.linear_2", time, time)
-    t.layer("conv_in", widths[0], 4, 3, 3)
+    t.layer("conv_in", widths[0], channels, 3, 3)
     skips, last = [widths[0]], len(widths) - 1
     for level, width in enumerate(widths):
         for i in range(layers):
@@ -170,6 +172,7 @@ def text(t, width, layers, projection):
 # ---- LDM's names ----------------------------------------------------------------------------------------------------------
 
 def ldm_unet(tensors, f):
+    """f: widths, layers, attention of a FAMILIES entry"""
     resnets = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
                "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
     ends = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
@@ -293,17 +296,22 @@ def old_keys(part, tensors):
         yield name.removeprefix("text_model.") if part.startswith("text") else name, value
 
 
-def write(folder, family, seed=1):
+CLASSES = {"sd1": "StableDiffusion{}Pipeline", "sd2": "StableDiffusion{}Pipeline", "sdxl": "StableDiffusionXL{}Pipeline",
+           "refiner": "StableDiffusionXLImg2ImgPipeline"}
+
+
+def write(folder, name, seed=1):
+    family, channels = name.removesuffix("-inpaint"), 9 if name.endswith("-inpaint") else 4
     f = FAMILIES[family]
     widths, levels, xl = f["widths"], len(f["widths"]), "numbers" in f
     condition, pooled = sum(width for width, _, _ in f["texts"]), f["texts"][-1][0]
     added = pooled + f["numbers"] * NUMBER if xl else 0
     parts = {"unet": Tensors(seed), "vae": Tensors(seed + 1)}
-    unet(parts["unet"], f, condition, added)
+    unet(parts["unet"], f, condition, added, channels)
     vae(parts["vae"])
     blocks = ["CrossAttn" * a for a in f["attention"]]
     configs = {
-        "unet": {"_class_name": "UNet2DConditionModel", "in_channels": 4, "out_channels": 4, "block_out_channels": widths,
+        "unet": {"_class_name": "UNet2DConditionModel", "in_channels": channels, "out_channels": 4, "block_out_channels": widths,
                  "layers_per_block": f["layers"], "cross_attention_dim": condition, "norm_num_groups": 32,
                  "attention_head_dim": 8 if family == "sd1" else [max(1, width // 64) for width in widths],
                  "transformer_layers_per_block": f["depth"], "use_linear_projection": f["linear"],
@@ -314,22 +322,21 @@ def write(folder, family, seed=1):
     if xl:
         configs["unet"] |= {"addition_embed_type": "text_time", "addition_time_embed_dim": NUMBER,
                             "projection_class_embeddings_input_dim": added}
-    index = {"_class_name": {"sd1": "StableDiffusionPipeline", "sd2": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline",
-                             "refiner": "StableDiffusionXLImg2ImgPipeline"}[family]}
+    index = {"_class_name": CLASSES[family].format("Inpaint" if channels == 9 else "")}
     if xl:
         index |= {"force_zeros_for_empty_prompt": family == "sdxl", "requires_aesthetics_score": family == "refiner"}
     single = dict(ldm_unet(parts["unet"], f)) | dict(ldm_vae(parts["vae"]))
     for place, (width, layers, open_clips) in enumerate(f["texts"]):
         number = "_2" if xl and open_clips else ""
-        name, tensors, projection = f"text_encoder{number}", Tensors(seed + 2 + place), xl and open_clips
+        part, tensors, projection = f"text_encoder{number}", Tensors(seed + 2 + place), xl and open_clips
         text(tensors, width, layers, projection)
-        parts[name] = tensors
-        index[name] = ["transformers", "CLIPTextModelWithProjection" if projection else "CLIPTextModel"]
-        configs[name] = {"model_type": "clip_text_model", "hidden_size": width, "num_hidden_layers": layers,
+        parts[part] = tensors
+        index[part] = ["transformers", "CLIPTextModelWithProjection" if projection else "CLIPTextModel"]
+        configs[part] = {"model_type": "clip_text_model", "hidden_size": width, "num_hidden_layers": layers,
                          "num_attention_heads": max(1, width // 64), "intermediate_size": 2 * width, "vocab_size": WORDS,
                          "max_position_embeddings": 77, "eos_token_id": 49407, "hidden_act": "gelu" if open_clips else "quick_gelu"}
         if projection:
-            configs[name]["projection_dim"] = width
+            configs[part]["projection_dim"] = width
         for form in ("new", "old"):
             put_tokenizer(os.path.join(folder, form, f"tokenizer{number}"), "!" if open_clips else "<|endoftext|>")
         prefix = f"conditioner.embedders.{place}." if xl else "cond_stage_model."
