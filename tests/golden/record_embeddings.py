@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import families
-from record_families import case, ids_of, load, record
+from record_families import case, draw, ids_of, keep, load
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "embeddings"
@@ -81,7 +81,7 @@ def main():
         cases = cases_of(name)
         last = [int(ids[0, 75]) for ids in ids_of(pipe, cases[-1]["prompt"])]
         assert all(i >= families.VOCABULARY for i in last), last  # cut within a word
-        record(name, cases, pipe, folder="embeddings")
+        keep(name, cases, draw(name, cases, pipe), "embeddings")
     shutil.rmtree(work)
 
 

@@ -20,27 +20,30 @@ MODEL = HERE / "models" / "tiny-a"
 RANK = 3
 
 
-def merge_text(pipe, tensors, metadata, weight):
-    """The text encoder's part by hand: with transformers 5 diffusers 0.42 loads it into fresh zeros."""
-    modules = dict(pipe.text_encoder.named_modules())
+def plain(name):
+    return name.removeprefix("text_model.").removeprefix("text_model_").replace(".", "_")
+
+
+def merge_text(encoder, heads, tensors, metadata, weight):
+    """A text encoder's part (keys that begin with one of `heads`) by hand: with transformers 5 diffusers 0.42 loads it into fresh zeros."""
+    modules = {plain(name): module for name, module in encoder.named_modules()}
     for key in tensors:
         tail = next((t for t in (".lora_linear_layer.down.weight", ".lora_A.weight", ".lora_down.weight") if key.endswith(t)), None)
-        if not tail or not key.startswith(("text_encoder.", "lora_te_")):
+        head = next((h for h in heads if key.startswith(h)), None)
+        if not tail or not head:
             continue
         stem = key[:-len(tail)]
         up = tensors[stem + tail.replace("down", "up").replace("lora_A", "lora_B")].float()
         down = tensors[key].float()
         alpha = tensors[stem + ".alpha"].item() if stem + ".alpha" in tensors else metadata.get("text_encoder.lora_alpha", RANK)
-        name = stem.removeprefix("text_encoder.").removeprefix("lora_te_").removeprefix("text_model.").removeprefix("text_model_")
-        module = next(m for n, m in modules.items() if n == name or n.replace(".", "_") == name)
-        module.weight.data += weight * alpha / RANK * up @ down
+        modules[plain(stem.removeprefix(head))].weight.data += weight * alpha / RANK * up @ down
 
 
 def apply(pipe, name, weight):
     with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        tensors, plain = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
-    metadata = json.loads(plain["lora_adapter_metadata"]) if plain and "lora_adapter_metadata" in plain else {}
-    merge_text(pipe, tensors, metadata, weight)
+        tensors, told = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+    metadata = json.loads(told["lora_adapter_metadata"]) if told and "lora_adapter_metadata" in told else {}
+    merge_text(pipe.text_encoder, ("text_encoder.", "lora_te_"), tensors, metadata, weight)
     with tempfile.TemporaryDirectory() as folder:
         kept = {key: value for key, value in tensors.items() if "text_" not in key and "lora_te" not in key}
         told = {key: value for key, value in metadata.items() if key.startswith("unet.")}
@@ -48,9 +51,9 @@ def apply(pipe, name, weight):
         pipe.load_lora_weights(folder, weight_name="unet.safetensors", adapter_name=name)
 
 
-def modules(pipe, conv):
+def modules(pipe, conv, components=("unet", "text_encoder")):
     """(component, dotted module, weight) of what trainers train: attentions and feed-forwards; with `conv` resnets too."""
-    for component in ("unet", "text_encoder"):
+    for component in components:
         for name, module in getattr(pipe, component).named_modules():
             kind = type(module).__name__
             if not hasattr(module, "weight") or "norm" in name or "embedding" in name:

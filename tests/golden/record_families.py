@@ -198,9 +198,10 @@ def ids_of(pipe, text):
 
 
 @torch.no_grad()
-def record(name, cases, pipe, refiner=None, folder="families"):
+def draw(name, cases, pipe, refiner=None, first=0):
+    """The tensors of `cases`, which are numbered from `first` on."""
     tensors = {}
-    for place, job in enumerate(cases):
+    for place, job in enumerate(cases, first):
         made = FamilyRun(pipe, job, refiner).run()
         for text, word in (("prompt", "ids"), ("negative", "uncond_ids")):
             for ids, tail in zip(ids_of(pipe, job[text]), ("", "_2")):
@@ -212,6 +213,10 @@ def record(name, cases, pipe, refiner=None, folder="families"):
         latents = [k for k in made if k.startswith("latents")]
         print(name, job["sampler"], job["schedule"], [round(made[k].abs().max().item(), 3) for k in latents],
               "picture", made["image"].std().item(), flush=True)
+    return tensors
+
+
+def keep(name, cases, tensors, folder="families"):
     (HERE / folder).mkdir(exist_ok=True)
     save_file(tensors, HERE / folder / f"{name}.safetensors")
     (HERE / folder / f"{name}.json").write_text(json.dumps(cases, indent=1, sort_keys=True) + "\n")
@@ -225,11 +230,12 @@ def main(wanted):
         families.make(name, work / name)
         pipes[name] = load(work / name, families.MODELS[name]["kind"])
         if not wanted or name in wanted:
-            record(name, cases_of(name, 10 * seed), pipes[name])
+            cases = cases_of(name, 10 * seed)
+            keep(name, cases, draw(name, cases, pipes[name]))
     for name, cases in SECOND.items():
         if not wanted or name in wanted:
             base, refiner = name.split("+")
-            record(name, cases, pipes[base], pipes[refiner])
+            keep(name, cases, draw(name, cases, pipes[base], pipes[refiner]))
     shutil.rmtree(work)
 
 

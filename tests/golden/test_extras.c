@@ -1,7 +1,7 @@
 /*
  * test_extras.c - LoRAs and embeddings of every form, alone and several at once, against diffusers' load_lora_weights with
  * set_adapters and load_textual_inversion: condition within 2e-5, latents within 1e-4 of their largest
- * (tests/golden/record_extras.py, record_embeddings.py).
+ * (tests/golden/record_extras.py, record_xl_loras.py, record_embeddings.py).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,6 +126,7 @@ static void test_subject(void **state) {
 int main(void) {
     static struct subject subjects[] = {
         { "extras", "extras", NULL },
+        { "loras/sdxl-a", "loras", "sdxl-a" },
         { "embeddings/sd1-a", "embeddings", "sd1-a" },
         { "embeddings/sdxl-a", "embeddings", "sdxl-a" },
         { "embeddings/sdxl-b", "embeddings", "sdxl-b" },
