@@ -188,6 +188,8 @@ static json_t *vae_shapes(const struct safetensors *file, const char *prefix, bo
     snprintf(first, sizeof first, ldm ? "%sencoder.down.0.block." : "%sencoder.down_blocks.0.resnets.", prefix);
     uint32_t layers = count_of(file, first, ".conv1.weight", LAYERS_LIMIT);
     uint32_t latents = side(file, 0, "%spost_quant_conv.weight", prefix);
+    if (latents == 0) /* SD 3's and Flux's have none */
+        latents = side(file, 1, "%sdecoder.conv_in.weight", prefix);
     if (levels == 0 || layers == 0 || latents == 0)
         return NULL;
     return json_pack("{s:s, s:o, s:o, s:o, s:i, s:i}", "_class_name", "AutoencoderKL", "block_out_channels", list_of(widths, levels),
@@ -504,6 +506,25 @@ enum err checkpoint_component(struct component **out, const struct checkpoint *c
 
 /* ---- VAE files ------------------------------------------------------------------------------------------------------ */
 
+/* Is it one that can stand in the place of the model's own? */
+static enum err check_vae(const json_t *shapes, const json_t *own, const char *path, struct error *error) {
+    if (!shapes)
+        return error_set(error, ERR_UNSUPPORTED, "vae %s: want an AutoencoderKL of diffusers' or LDM's layout, its tensors are of neither",
+                         path);
+    size_t levels = json_array_size(json_object_get(shapes, "block_out_channels"));
+    size_t wanted = json_array_size(json_object_get(own, "block_out_channels"));
+    if (levels != wanted)
+        return error_set(error, ERR_INVALID, "vae %s: want %zu levels (%u pixels a latent), as the model's own, file has %zu", path, wanted,
+                         1u << (wanted - 1), levels);
+    const json_t *channels = json_object_get(own, "latent_channels");
+    json_int_t latents = json_integer_value(json_object_get(shapes, "latent_channels"));
+    json_int_t wanted_latents = channels ? json_integer_value(channels) : 4;
+    if (latents != wanted_latents)
+        return error_set(error, ERR_INVALID, "vae %s: want %" JSON_INTEGER_FORMAT " latent channels, as the model's own, file has %"
+                         JSON_INTEGER_FORMAT " (a VAE for another family of models?)", path, wanted_latents, latents);
+    return ERR_OK;
+}
+
 enum err vae_file_open(struct component **out, const char *path, const json_t *own, struct error *error) {
     struct safetensors *file;
     const char *key;
@@ -514,18 +535,8 @@ enum err vae_file_open(struct component **out, const char *path, const json_t *o
     const char *prefix = has(file, "first_stage_model.post_quant_conv.weight") ? VAE : "";
     bool ldm = side(file, 0, "%sencoder.down.0.block.0.conv1.weight", prefix) != 0;
     json_t *shapes = vae_shapes(file, prefix, ldm), *config = json_deep_copy(own);
-    if (!shapes) {
-        err = error_set(error, ERR_UNSUPPORTED, "vae %s: want an AutoencoderKL of diffusers' or LDM's layout, its tensors are of neither",
-                        path);
-        safetensors_close(file);
-        json_decref(config);
-        return err;
-    }
-    size_t levels = json_array_size(json_object_get(shapes, "block_out_channels"));
-    size_t wanted = json_array_size(json_object_get(own, "block_out_channels"));
-    if (levels != wanted) {
-        err = error_set(error, ERR_INVALID, "vae %s: want %zu levels (%u pixels a latent), as the model's own, file has %zu", path, wanted,
-                        1u << (wanted - 1), levels);
+    err = check_vae(shapes, own, path, error);
+    if (err != ERR_OK) {
         safetensors_close(file);
         json_decref(shapes);
         json_decref(config);

@@ -196,6 +196,8 @@ static void test_loras(void **state) {
 }
 
 /* Fine alone, but not of this model. */
+#define FC1 "text_model_encoder_layers_0_mlp_fc1"
+
 static const struct bad_file OTHER_LORAS[] = {
     { "{" DOWN("lora_unet_conv_in") "," UP("lora_unet_conv_in") "}", 16, ERR_INVALID, "want a difference of 16x36 for unet.conv_in.weight, file has 2x2" },
     { "{" DOWN("lora_te_text_model_encoder_layers_0_mlp_fc1") "," UP("lora_te_text_model_encoder_layers_0_mlp_fc1") "}", 16, ERR_INVALID,
@@ -206,10 +208,28 @@ static const struct bad_file OTHER_LORAS[] = {
     { "{" DOWN("lora_unet_input_blocks_8_1_proj_in") "," UP("lora_unet_input_blocks_8_1_proj_in") "}", 16, ERR_INVALID, "1 have none" },
 };
 
+/* The same of sdxl-b. */
+static const struct bad_file OTHER_XL_LORAS[] = {
+    { "{" DOWN("lora_te1_" FC1) "," UP("lora_te1_" FC1) "}", 16, ERR_INVALID, "want a difference of 40x16 for text_encoder.", },
+    { "{" DOWN("lora_te2_" FC1) "," UP("lora_te2_" FC1) "}", 16, ERR_INVALID, "want a difference of 56x40 for text_encoder_2." },
+    { "{" DOWN("lora_te3_" FC1) "," UP("lora_te3_" FC1) "}", 16, ERR_INVALID, "1 have none: lora_te3" },
+    { "{" DOWN("lora_unet_input_blocks_3_1_proj_in") "," UP("lora_unet_input_blocks_3_1_proj_in") "}", 16, ERR_INVALID,
+      "want a difference of 24x24 for unet.down_blocks.1.attentions.0.proj_in.weight, file has 2x2" },
+    { "{" DOWN("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k") ","
+      UP("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k") "}", 16, ERR_INVALID, "want a difference of 24x56 for unet." },
+};
+
 /* Everything through the door that jobs come by. */
 static void refuse_model(const struct model_files *files, enum err code, const char *words, const char *what) {
     struct error error = { .message = "" };
     want(model_check_files(files, &error), code, &error, words, what);
+}
+
+/* tests/golden/models/NAME.json as a folder; owned. */
+static char *random_model(const char *name) {
+    char *folder = text_format("%s/malformed-%s", BINARY_DIR, name);
+    random_model_write(folder, name, false);
+    return folder;
 }
 
 static void with_file(const char *header, size_t data, char path[64]) {
@@ -220,16 +240,22 @@ static void with_file(const char *header, size_t data, char path[64]) {
     bytes_release(&file);
 }
 
-static void test_other_loras(void **state) {
-    (void)state;
-    for (size_t i = 0; i < sizeof OTHER_LORAS / sizeof *OTHER_LORAS; i++) {
+static void refuse_loras(const char *model, const struct bad_file *bad, size_t count) {
+    for (size_t i = 0; i < count; i++) {
         char path[64];
-        with_file(OTHER_LORAS[i].header, OTHER_LORAS[i].data, path);
+        with_file(bad[i].header, bad[i].data, path);
         struct model_lora lora = { path, 1.0 };
-        refuse_model(&(struct model_files){ .model = MODEL, .loras = &lora, .lora_count = 1 }, OTHER_LORAS[i].code, OTHER_LORAS[i].words,
-                     OTHER_LORAS[i].header);
+        refuse_model(&(struct model_files){ .model = model, .loras = &lora, .lora_count = 1 }, bad[i].code, bad[i].words, bad[i].header);
         unlink(path);
     }
+}
+
+static void test_other_loras(void **state) {
+    (void)state;
+    char *xl = random_model("sdxl-b");
+    refuse_loras(MODEL, OTHER_LORAS, sizeof OTHER_LORAS / sizeof *OTHER_LORAS);
+    refuse_loras(xl, OTHER_XL_LORAS, sizeof OTHER_XL_LORAS / sizeof *OTHER_XL_LORAS);
+    free(xl);
 }
 
 /* ---- embeddings ----------------------------------------------------------------------------------------------------- */
@@ -294,8 +320,7 @@ static const struct { struct bad_file file; const char *word; bool xl; } OTHER_E
 
 static void test_other_embeddings(void **state) {
     (void)state;
-    char *xl = text_format("%s/malformed-sdxl", BINARY_DIR);
-    random_model_write(xl, "sdxl-b", false);
+    char *xl = random_model("sdxl-b");
     for (size_t i = 0; i < sizeof OTHER_EMBEDDINGS / sizeof *OTHER_EMBEDDINGS; i++) {
         const struct bad_file *bad = &OTHER_EMBEDDINGS[i].file;
         char path[64];
@@ -332,6 +357,16 @@ static const struct bad_file VAES[] = {
       ERR_CORRUPT, "want [4,4,3,3], file has [4]" },
 };
 
+/* Fine, and of 16 latent channels. */
+#define LEVELS3 T("encoder.down_blocks.0.resnets.0.conv1.weight", "[4]", "0", "16") "," T("encoder.down_blocks.1.resnets.0.conv1.weight", "[4]", "16", "32") "," \
+    T("encoder.down_blocks.2.resnets.0.conv1.weight", "[4]", "32", "48")
+
+static const struct bad_file LATENTS[] = {
+    { "{" LEVELS3 "," T("post_quant_conv.weight", "[16]", "48", "112") "}", 112, ERR_INVALID,
+      "want 4 latent channels, as the model's own, file has 16 (a VAE for another family of models?)" },
+    { "{" LEVELS3 "," T("decoder.conv_in.weight", "[1,16]", "48", "112") "}", 112, ERR_INVALID, "want 4 latent channels, as the model's own, file has 16" },
+};
+
 static const struct bad_file CHECKPOINTS[] = {
     { "{}", 0, ERR_UNSUPPORTED, "its tensors are of no layout that is known" },
     { "{" T("model.diffusion_model.out.2.weight", "[1]", "0", "4") "}", 4, ERR_UNSUPPORTED, "of no layout that is known" },
@@ -345,14 +380,46 @@ static const struct bad_file CHECKPOINTS[] = {
       "want the U-Net of Stable Diffusion 1" },
 };
 
-static void test_vaes(void **state) {
-    (void)state;
-    for (size_t i = 0; i < sizeof VAES / sizeof *VAES; i++) {
+static void refuse_vaes(const struct bad_file *bad, size_t count) {
+    for (size_t i = 0; i < count; i++) {
         char path[64];
-        with_file(VAES[i].header, VAES[i].data, path);
-        refuse_model(&(struct model_files){ .model = MODEL, .vae = path }, VAES[i].code, VAES[i].words, VAES[i].header);
+        with_file(bad[i].header, bad[i].data, path);
+        refuse_model(&(struct model_files){ .model = MODEL, .vae = path }, bad[i].code, bad[i].words, bad[i].header);
         unlink(path);
     }
+}
+
+static void test_vaes(void **state) {
+    (void)state;
+    refuse_vaes(VAES, sizeof VAES / sizeof *VAES);
+    refuse_vaes(LATENTS, sizeof LATENTS / sizeof *LATENTS);
+}
+
+/* Parts that are whole, of one model each, and do not fit together: `part` of `other` in `model`'s place. */
+static void refuse_mixture(const char *model, const char *other, const char *part, const char *words) {
+    static const char *const PARTS[] = { "model_index.json", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet",
+                                         "vae" };
+    char *first = random_model(model), *second = random_model(other), *folder = text_format("%s/malformed-mixture", BINARY_DIR);
+    struct error error;
+    assert_int_equal(folder_create(folder, &error), ERR_OK);
+    for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) { /* those that a model does not have lead nowhere */
+        char *from = path_join(strcmp(PARTS[i], part) == 0 ? second : first, PARTS[i]), *to = path_join(folder, PARTS[i]);
+        unlink(to);
+        assert_int_equal(symlink(from, to), 0);
+        free(from);
+        free(to);
+    }
+    refuse_model(&(struct model_files){ .model = folder }, ERR_INVALID, words, part);
+    free(first);
+    free(second);
+    free(folder);
+}
+
+static void test_mixtures(void **state) {
+    (void)state;
+    refuse_mixture("sd1-a", "sd1-b", "text_encoder", "unet: cross_attention_dim: want the text encoder's hidden_size 24, config.json has 32");
+    refuse_mixture("sdxl-a", "sdxl-b", "text_encoder", "unet: cross_attention_dim: want the text encoders' common hidden_size 48, config.json has 56");
+    refuse_mixture("sdxl-a", "sdxl-c", "text_encoder", "common hidden_size 64, config.json has 56");
 }
 
 static void test_checkpoints(void **state) {
@@ -369,7 +436,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_containers),  cmocka_unit_test(test_every_byte), cmocka_unit_test(test_loras),
         cmocka_unit_test(test_other_loras), cmocka_unit_test(test_embeddings), cmocka_unit_test(test_other_embeddings),
-        cmocka_unit_test(test_words),       cmocka_unit_test(test_vaes),       cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_words),       cmocka_unit_test(test_vaes),       cmocka_unit_test(test_mixtures),
+        cmocka_unit_test(test_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
