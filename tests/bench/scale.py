@@ -3,7 +3,7 @@ the ten million completed in random order: the restart on that ledger, and `seed
 
 A real coordinator over ipc. The completions come from tests/bench/fill_ledger.c, which writes what five million commits would
 have left, through the coordinator's own ledger; the work is that of one real worker whose pictures are plain
-(tests/e2e/odd_worker.c). Python's standard library only.
+(tests/e2e/odd_worker.c), which runs niced, as a worker has processors of its own. Python's standard library only.
 
 usage: python3 tests/bench/scale.py [--jobs 10000000] [--captions 1000000] [--done JOBS/2] [--seconds 20]
 """
@@ -94,7 +94,7 @@ def submit_captions(coordinator, folder, count):
 
 def status_while_working(coordinator, folder, seconds):
     """Milliseconds of every `seedfarm status`, the whole command, while a worker keeps the farm busy; jobs done a second."""
-    worker = subprocess.Popen([os.path.join(TESTS, "odd_worker"), "--coordinator", coordinator.address, "--name", "plain", "--cache",
+    worker = subprocess.Popen(["nice", os.path.join(TESTS, "odd_worker"), "--coordinator", coordinator.address, "--name", "plain", "--cache",
                                f"{folder}/plain", "--models", bench.DEMO], stderr=subprocess.DEVNULL)
     try:
         before = coordinator.ask("status", "seeds")[1]["sweeps"][0]["done"]
