@@ -47,9 +47,11 @@ enum err studio_render(struct rendered *out, struct studio *studio, const struct
     struct bar bar;
     bar_init(&bar);
     struct render_watch watch = { .progress = draw_progress, .context = &bar };
-    enum err err = render_specs(out, studio->renderer, device_class(studio->device), &spec, 1, places,
-                                bar.terminal ? &watch : NULL, trace, error);
+    enum err err = render_draw(out, studio->renderer, device_class(studio->device), &spec, 1, places,
+                               bar.terminal ? &watch : NULL, trace, error);
     bar_finish(&bar);
+    if (!err)
+        render_finish(out, spec);
     if (!err && out->error.code) {
         *error = out->error;
         err = out->error.code;

@@ -115,7 +115,7 @@ static enum err open_parts(struct agent *agent, struct error *error) {
         agent->delivery = delivery_create(agent->outbox);
         err = workshop_create(&agent->workshop,
                               &(struct workshop_options){ options->painter, agent->models, agent->outbox, agent->post,
-                                                          options->batch },
+                                                          options->threads, options->batch },
                               error);
     }
     free(outbox);
@@ -360,7 +360,7 @@ static bool wants_lease(struct agent *agent, uint64_t now_ms) {
     if (outbox_bytes(agent->outbox) > 2 * agent->welcome.credit_bytes)
         return false; /* the coordinator does not keep up: its disk is full, say */
     for (size_t i = 0; i < agent->lease_count; i++) {
-        if (agent->leases[i]->ended || atomic_load(&agent->leases[i]->cancelled))
+        if (agent->leases[i]->ended || atomic_load(&agent->leases[i]->drawn) || atomic_load(&agent->leases[i]->cancelled))
             continue;
         undone++;
         nearly = nearly_done(agent, agent->leases[i], now_ms);
@@ -582,7 +582,7 @@ static void finish(struct agent *agent) {
         say_goodbye(agent);
 }
 
-/* When this lease will be taken for hung if it does not move; UINT64_MAX: the render thread does not have it yet, or no more. */
+/* When this lease will be taken for hung if it does not move; UINT64_MAX: the drawing thread does not have it yet, or no more. */
 static uint64_t hangs_at_ms(const struct agent *agent, const struct lease *lease) {
     uint64_t allowed_ms = agent->options.hang_ms ? agent->options.hang_ms : HANG_MS;
     if (lease->ended || lease_get_progress(lease).phase == PHASE_FETCH)

@@ -15,10 +15,10 @@ struct agent_options {
     const char *name;        /* unique on the farm */
     const char *host;
     const char *device;      /* "cpu" */
-    uint32_t threads;        /* for the coordinator's information */
+    uint32_t threads;        /* that compute; those that finish pictures are no more */
     uint32_t batch;          /* largest batch; 0: by the size of the pictures */
     uint64_t memory_bytes;   /* 0: no bound */
-    uint32_t hang_ms;        /* the render thread that shows no progress for so long is taken for hung; 0: 600,000 */
+    uint32_t hang_ms;        /* the drawing thread that shows no progress for so long is taken for hung; 0: 600,000 */
     const char *cache;       /* folder of outbox/, models/ and lock; one worker at a time */
     uint64_t cache_bytes;    /* for models; 0: no bound */
     const char *models;      /* colon-separated folders, or NULL */
@@ -31,7 +31,7 @@ MUST_USE enum err agent_create(struct agent **agent, const struct agent_options 
 void agent_destroy(struct agent *agent);
 
 /* Until agent_stop, or until the coordinator has drained this worker; then ERR_OK. ERR_UNSUPPORTED: coordinator and worker
- * speak different protocols. ERR_DEVICE: the device failed for good, and the coordinator knows. ERR_STALE: the render thread hangs; the process must end now, by _exit, for agent_destroy would
+ * speak different protocols. ERR_DEVICE: the device failed for good, and the coordinator knows. ERR_STALE: the drawing thread hangs; the process must end now, by _exit, for agent_destroy would
  * wait for it. */
 MUST_USE enum err agent_run(struct agent *agent, struct error *error);
 

@@ -143,7 +143,12 @@ static enum err easel_draw(void *context, struct rendered *out, const struct spe
     struct easel *easel = context;
     if (!easel->current)
         return error_set(error, ERR_INTERNAL, "a batch of %zu before any model was loaded", count);
-    return render_specs(out, easel->current->renderer, device_class(easel->current->device), specs, count, places, watch, NULL, error);
+    return render_draw(out, easel->current->renderer, device_class(easel->current->device), specs, count, places, watch, NULL, error);
+}
+
+static void easel_finish(void *context, struct rendered *rendered, const struct spec *spec) {
+    (void)context;
+    render_finish(rendered, spec);
 }
 
 uint64_t easel_memory(const struct easel *easel) {
@@ -152,7 +157,7 @@ uint64_t easel_memory(const struct easel *easel) {
 
 struct painter easel_painter(struct easel *easel) {
     const struct device *device = easel->devices[NUMERICS_FP32];
-    struct painter painter = { easel, device_class(device), easel_load, easel_draw, 0 };
+    struct painter painter = { easel, device_class(device), easel_load, easel_draw, easel_finish, 0 };
     for (int i = 0; i < NUMERICS_COUNT; i++)
         painter.numerics |= device_can(device, numerics_name((enum numerics)i)) ? 1u << i : 0;
     return painter;

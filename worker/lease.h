@@ -1,8 +1,8 @@
 /*
  * lease.h - one lease in the worker's hands: its jobs, and how far they are.
  *
- * Made and freed by the socket thread. The thread that works on it writes `progress`, `finished`, `begin_ms` and `moved_ms`;
- * the socket thread reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
+ * Made and freed by the socket thread. The threads that work on it write `progress`, `finished`, `drawn`, `refused`, `begin_ms` and
+ * `moved_ms`; the socket thread reads them for heartbeats and writes `cancelled`. Everything else is constant once the lease has been handed on.
  */
 #ifndef WORKER_LEASE_H
 #define WORKER_LEASE_H
@@ -19,8 +19,10 @@ struct lease {
     struct spec *specs;   /* [count] */
     struct digest *keys;  /* [count] */
     size_t count;
-    struct file_places places; /* of its model and files: set by the thread that makes models ready, before the render thread sees it */
+    struct file_places places; /* of its model and files: set by the thread that makes models ready, before the drawing thread sees it */
     atomic_bool cancelled;
+    atomic_bool drawn;           /* or as far as it will be: its last pictures are being finished */
+    atomic_bool refused;         /* the outbox took none of a batch: no more is drawn */
     bool ended;                  /* the socket thread's own: only its results are waited for */
     atomic_uint_fast64_t progress; /* phase, step and steps in one word, so that they are always of one moment */
     atomic_size_t finished;      /* jobs drawn, failed or found done */

@@ -314,7 +314,7 @@ static void add_fresh(struct outbox *outbox, const struct record *record, struct
     add_item(outbox, &item);
 }
 
-/* Only the render thread puts: nobody adds a key, or numbers a file, between the look and the writing. */
+/* One thread puts at a time: nobody adds a key, or numbers a file, between the look and the writing. */
 enum err outbox_put(struct outbox *outbox, uint64_t lease, uint32_t epoch, const struct outbox_entry *entries, size_t count,
                     struct error *error) {
     struct record records[LIMIT_BATCH];

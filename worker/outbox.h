@@ -8,7 +8,7 @@
  * A picture of a lease that is held is delivered straight; any other (of an earlier life, of a lease that was lost, after the
  * coordinator was away) is offered first, for it may be there already. Every call is O(1) a picture.
  *
- * Thread-safe: the render thread puts, the socket thread reads, delivers and forgets.
+ * Thread-safe: one of the threads that finish pictures puts at a time, the socket thread reads, delivers and forgets.
  */
 #ifndef WORKER_OUTBOX_H
 #define WORKER_OUTBOX_H

@@ -2,7 +2,7 @@
  * painter.h - the seam between the farm's side of a worker and what draws.
  *
  * The worker's own is easel.c (pipeline, picture). Tests and benches of the farm bring one that draws at once, without a
- * model. All calls come from one thread.
+ * model. All calls but `finish` come from one thread.
  */
 #ifndef WORKER_PAINTER_H
 #define WORKER_PAINTER_H
@@ -15,9 +15,11 @@ struct painter {
     /* Have ready what draws this job and those that share its batch (spec_model_key), from the files in these places; asked
      * before every batch, cheap where it is ready already. */
     enum err (*load)(void *context, const struct spec *spec, const struct file_places *places, struct error *error);
-    /* As render_specs, with what was loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
+    /* As render_draw, with what was loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
     enum err (*draw)(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
                      const struct file_places *places, const struct render_watch *watch, struct error *error);
+    /* As render_finish: from any thread, several at once, while others are drawn. NULL: `draw` leaves nothing to do. */
+    void (*finish)(void *context, struct rendered *rendered, const struct spec *spec);
     uint32_t numerics; /* what it computes with, bit by enum numerics; 0: fp32 alone */
 };
 

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -67,6 +68,33 @@ void post_send(struct post *post, const struct note *note) {
     post->last = &copy->next;
     pthread_mutex_unlock(&post->mutex);
     post_wake(post);
+}
+
+/* Would another worker fail in the same way? Then the jobs are to blame, else this worker. */
+static bool blames_jobs(enum err code) {
+    switch (code) {
+    case ERR_INVALID:
+    case ERR_NOT_FOUND:
+    case ERR_UNSUPPORTED:
+    case ERR_CORRUPT:
+    case ERR_MEMORY:
+    case ERR_NUMERIC:
+    case ERR_INTERNAL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void post_failure(struct post *post, const struct lease *lease, const struct digest *keys, size_t count,
+                  const struct error *error) {
+    struct note note = { .type = NOTE_FAILED, .lease_id = lease->id, .epoch = lease->epoch, .error = *error };
+    if (keys && blames_jobs(error->code)) {
+        note.keys = memory_get_array(count, sizeof *keys);
+        memcpy(note.keys, keys, count * sizeof *keys);
+        note.count = count;
+    }
+    post_send(post, &note);
 }
 
 struct note *post_next(struct post *post) {

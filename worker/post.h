@@ -35,6 +35,9 @@ struct post;
 MUST_USE enum err post_create(struct post **post, struct error *error);
 void post_destroy(struct post *post);
 void post_send(struct post *post, const struct note *note); /* copies; takes note->keys */
+/* These jobs of the lease failed; keys NULL, or a trouble that is not theirs but this worker's: the whole lease did. */
+void post_failure(struct post *post, const struct lease *lease, const struct digest *keys, size_t count,
+                  const struct error *error);
 struct note *post_next(struct post *post);                  /* oldest first, NULL: none; note_free */
 void note_free(struct note *note);
 void post_wake(struct post *post); /* async-signal-safe */

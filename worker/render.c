@@ -221,11 +221,34 @@ static enum err starts_read(struct start_pictures *starts, struct render_job *jo
     return err;
 }
 
-/* PNG and digests of one picture. */
-static enum err finish(struct rendered *out, const struct spec *spec, const char *device_class,
-                       const struct render_output *output, struct error *error) {
-    struct bytes canonical = BYTES_INIT, png = BYTES_INIT;
-    struct picture picture = { output->width, output->height, output->rgb }; /* borrowed */
+enum err render_draw(struct rendered *out, struct renderer *renderer, const char *device_class,
+                     const struct spec *const *specs, size_t count, const struct file_places *places,
+                     const struct render_watch *watch, const char *trace, struct error *error) {
+    uint64_t begin_ms = clock_monotonic_ms();
+    struct render_job *jobs = memory_get_array(count, sizeof *jobs);
+    struct render_output *outputs = memory_get_array(count, sizeof *outputs);
+    for (size_t i = 0; i < count; i++)
+        jobs[i] = job_of(specs[i]);
+    struct start_pictures starts = { 0 };
+    enum err err = starts_read(&starts, jobs, specs, count, places, error);
+    if (!err)
+        err = renderer_render(renderer, jobs, count, watch, trace, outputs, error);
+    uint32_t share_ms = (uint32_t)((clock_monotonic_ms() - begin_ms) / count);
+    for (size_t i = 0; i < count && !err; i++)
+        out[i] = (struct rendered){ .error = outputs[i].error, .rgb = outputs[i].rgb, .width = outputs[i].width,
+                                    .height = outputs[i].height, .device_class = device_class, .png = BYTES_INIT,
+                                    .render_ms = share_ms };
+    start_pictures_release(&starts);
+    free(outputs);
+    free(jobs);
+    return err;
+}
+
+/* ---- PNG ------------------------------------------------------------------------------------------------------------ */
+
+static enum err encode(struct bytes *png, const struct picture *picture, const struct spec *spec, const char *device_class,
+                       struct error *error) {
+    struct bytes canonical = BYTES_INIT;
     char cfg[32], cfg_rescale[32], strength[32], refiner_switch[32], model[DIGEST_HEX_SIZE], refiner[DIGEST_HEX_SIZE];
     spec_canonical(&canonical, spec);
     decimal_format(cfg, spec->cfg);
@@ -253,45 +276,23 @@ static enum err finish(struct rendered *out, const struct spec *spec, const char
         .refiner = digest_is_zero(&spec->refiner) ? NULL : refiner,
         .refiner_switch = refiner_switch,
     };
-    enum err err = png_encode_job(&png, &picture, &job, error);
-    if (err)
-        goto done;
-    out->picture = digest_of(png.data, png.size);
-    out->pixels = picture_pixel_digest(&picture);
-    out->png = bytes_take(&png);
-done:
+    enum err err = png_encode_job(png, picture, &job, error);
     bytes_release(&canonical);
-    bytes_release(&png);
     return err;
 }
 
-enum err render_specs(struct rendered *out, struct renderer *renderer, const char *device_class,
-                      const struct spec *const *specs, size_t count, const struct file_places *places,
-                      const struct render_watch *watch, const char *trace, struct error *error) {
-    uint64_t begin_ms = clock_monotonic_ms();
-    struct render_job *jobs = memory_get_array(count, sizeof *jobs);
-    struct render_output *outputs = memory_get_array(count, sizeof *outputs);
-    for (size_t i = 0; i < count; i++)
-        jobs[i] = job_of(specs[i]);
-    struct start_pictures starts = { 0 };
-    enum err err = starts_read(&starts, jobs, specs, count, places, error);
-    if (!err)
-        err = renderer_render(renderer, jobs, count, watch, trace, outputs, error);
-    if (err)
-        goto done;
-    for (size_t i = 0; i < count; i++) {
-        out[i] = (struct rendered){ .error = outputs[i].error, .png = BYTES_INIT };
-        if (!out[i].error.code && finish(&out[i], specs[i], device_class, &outputs[i], &out[i].error) != ERR_OK)
-            bytes_release(&out[i].png); /* the sentence is in out[i].error: this job's own trouble */
+void render_finish(struct rendered *rendered, const struct spec *spec) {
+    struct picture picture = { rendered->width, rendered->height, rendered->rgb };
+    struct bytes png = BYTES_INIT;
+    if (rendered->error.code)
+        return;
+    if (encode(&png, &picture, spec, rendered->device_class, &rendered->error) == ERR_OK) {
+        rendered->picture = digest_of(png.data, png.size);
+        rendered->pixels = picture_pixel_digest(&picture);
+        rendered->png = bytes_take(&png);
     }
-    uint32_t share_ms = (uint32_t)((clock_monotonic_ms() - begin_ms) / count);
-    for (size_t i = 0; i < count; i++)
-        out[i].render_ms = share_ms;
-done:
-    for (size_t i = 0; i < count; i++)
-        render_output_release(&outputs[i]);
-    start_pictures_release(&starts);
-    free(outputs);
-    free(jobs);
-    return err;
+    bytes_release(&png);
+    picture_release(&picture);
+    rendered->rgb = NULL;
 }
+

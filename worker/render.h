@@ -1,6 +1,8 @@
 /*
  * render.h - one batch end to end: specs in, PNG objects out. The worker, `seedfarm render` and `seedfarm reproduce` all
  * come through here, so the same job gives the same bytes wherever it is drawn.
+ *
+ * In two stages: render_draw is the device's, render_finish the processor's, so that a card need not wait for PNG files.
  */
 #ifndef WORKER_RENDER_H
 #define WORKER_RENDER_H
@@ -17,10 +19,13 @@
 
 struct rendered {
     struct error error;    /* this job's own trouble (NaN, say); the rest is empty then */
-    struct bytes png;      /* owned */
+    uint8_t *rgb;          /* [height,width,3], owned; NULL once it is finished */
+    uint32_t width, height;
+    const char *device_class; /* borrowed: the device's */
+    struct bytes png;      /* owned; empty until it is finished, and so are both digests */
     struct digest picture; /* SHA-256 of png */
     struct digest pixels;  /* pixel digest */
-    uint32_t render_ms;
+    uint32_t render_ms;    /* this job's share of its batch's time on the device */
 };
 void rendered_release(struct rendered *rendered);
 
@@ -39,9 +44,11 @@ MUST_USE enum err spec_refiner_load(struct model **refiner, struct device *devic
 /* What spec_model_load and spec_refiner_load would refuse. */
 MUST_USE enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error);
 
-/* All specs may share one batch (spec_batches_with). `trace` as in pipeline.h, or NULL. */
-MUST_USE enum err render_specs(struct rendered *out, struct renderer *renderer, const char *device_class,
-                               const struct spec *const *specs, size_t count, const struct file_places *places,
-                               const struct render_watch *watch, const char *trace, struct error *error);
+/* Pixels of jobs that may share one batch (spec_batches_with). `trace` as in pipeline.h, or NULL. */
+MUST_USE enum err render_draw(struct rendered *out, struct renderer *renderer, const char *device_class,
+                              const struct spec *const *specs, size_t count, const struct file_places *places,
+                              const struct render_watch *watch, const char *trace, struct error *error);
+/* Pixels -> PNG and digests; trouble is the job's own. From any thread, several pictures at once. */
+void render_finish(struct rendered *rendered, const struct spec *spec);
 
 #endif

@@ -1,16 +1,18 @@
-/* workshop.c - queues, the model thread and the pieces it waits for, the render thread and its batches. */
+/* workshop.c - queues, the model thread and the pieces it waits for, the drawing thread and its batches. */
 #include "worker/workshop.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/finisher.h"
 
 enum {
     SIZES_REMEMBERED = 16, /* whose batch limit memory has lowered */
@@ -30,19 +32,24 @@ struct arrival {
     struct arrival *next;
 };
 
+/* Of the drawing thread, since its last lease: drawing, having models loaded, waiting for pictures to be finished and for a lease. */
+struct times { uint64_t drawing_ms, loading_ms, finishing_ms, waiting_ms; };
+
 struct size_limit { uint32_t width, height, vae_tiling, batch; };
 
 struct workshop {
     struct workshop_options options;
-    pthread_t model_thread, render_thread;
+    pthread_t model_thread, drawing_thread;
+    struct finisher *finisher;
     pthread_mutex_t mutex; /* of the queues, arrivals and `stopping` */
     pthread_cond_t changed;
-    struct queue to_prepare, to_render;
+    struct queue to_prepare, to_draw;
     struct arrival *arrivals, **last_arrival;
     bool stopping;
     struct lease *fetching; /* the model thread's own */
-    struct size_limit limits[SIZES_REMEMBERED]; /* the render thread's own */
+    struct size_limit limits[SIZES_REMEMBERED]; /* the drawing thread's own */
     uint32_t limit_next;
+    struct times times; /* the drawing thread's own */
     atomic_uint room, job_ms;
 };
 
@@ -83,33 +90,6 @@ static bool is_stopping(struct workshop *workshop) {
 
 static void end_lease(struct workshop *workshop, struct lease *lease) {
     post_send(workshop->options.post, &(struct note){ .type = NOTE_ENDED, .lease = lease });
-}
-
-/* Would another worker fail in the same way? Then the jobs are to blame, else this worker. */
-static bool blames_jobs(enum err code) {
-    switch (code) {
-    case ERR_INVALID:
-    case ERR_NOT_FOUND:
-    case ERR_UNSUPPORTED:
-    case ERR_CORRUPT:
-    case ERR_MEMORY:
-    case ERR_NUMERIC:
-    case ERR_INTERNAL:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void fail(struct workshop *workshop, const struct lease *lease, const struct digest *keys, size_t count,
-                 const struct error *error) {
-    struct note note = { .type = NOTE_FAILED, .lease_id = lease->id, .epoch = lease->epoch, .error = *error };
-    if (keys && blames_jobs(error->code)) {
-        note.keys = memory_get_array(count, sizeof *keys);
-        memcpy(note.keys, keys, count * sizeof *keys);
-        note.count = count;
-    }
-    post_send(workshop->options.post, &note);
 }
 
 /* ---- the model thread ----------------------------------------------------------------------------------------------- */
@@ -221,11 +201,11 @@ static void *run_models(void *context) {
         }
         enum err err = hold_places(workshop, lease, &source, &error);
         if (!err) {
-            queue_put(workshop, &workshop->to_render, lease);
+            queue_put(workshop, &workshop->to_draw, lease);
             continue;
         }
         if (err != ERR_CANCELLED)
-            fail(workshop, lease, lease->keys, lease->count, &error);
+            post_failure(workshop->options.post, lease, lease->keys, lease->count, &error);
         end_lease(workshop, lease);
     }
     return NULL;
@@ -253,7 +233,7 @@ void workshop_chunk_refused(struct workshop *workshop, const uint8_t *object, en
     add_arrival(workshop, arrival);
 }
 
-/* ---- the render thread ---------------------------------------------------------------------------------------------- */
+/* ---- the drawing thread ---------------------------------------------------------------------------------------------- */
 
 uint32_t workshop_batch(uint32_t width, uint32_t height) {
     uint64_t fits = BATCH_PIXELS / ((uint64_t)width * height);
@@ -293,6 +273,10 @@ struct stage {
     uint32_t batches_left; /* this one too */
 };
 
+static bool goes_on(struct workshop *workshop, struct lease *lease) {
+    return !atomic_load(&lease->cancelled) && !atomic_load(&lease->refused) && !is_stopping(workshop);
+}
+
 static bool show_rendering(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
     static const enum work_phase phases[] = { [RENDER_TEXT] = PHASE_TEXT, [RENDER_STEP] = PHASE_STEP,
                                               [RENDER_DECODE] = PHASE_DECODE };
@@ -300,7 +284,7 @@ static bool show_rendering(void *context, enum render_phase phase, uint32_t step
     uint32_t now = phase == RENDER_TEXT ? 0 : phase == RENDER_STEP ? step : steps;
     lease_set_progress(stage->lease, phases[phase], stage->steps_before + now, stage->steps_before + steps * stage->batches_left);
     post_wake(stage->workshop->options.post);
-    return !atomic_load(&stage->lease->cancelled) && !is_stopping(stage->workshop);
+    return goes_on(stage->workshop, stage->lease);
 }
 
 /* The jobs of the lease that are still to be drawn; those whose pictures wait in the outbox are delivered under this lease. */
@@ -320,30 +304,8 @@ static void fail_picked(struct workshop *workshop, struct lease *lease, const si
     struct digest keys[LIMIT_BATCH];
     for (size_t i = 0; i < count; i++)
         keys[i] = lease->keys[picked[i]];
-    fail(workshop, lease, keys, count, error);
+    post_failure(workshop->options.post, lease, keys, count, error);
     atomic_fetch_add(&lease->finished, count);
-}
-
-/* Put a batch's pictures into the outbox, report those that failed. An outbox that takes nothing ends the lease. */
-static enum err keep_batch(struct workshop *workshop, struct lease *lease, const size_t *picked, size_t count,
-                           struct rendered *rendered) {
-    struct outbox_entry entries[LIMIT_BATCH];
-    size_t kept = 0;
-    struct error error;
-    for (size_t i = 0; i < count; i++)
-        if (rendered[i].error.code)
-            fail_picked(workshop, lease, &picked[i], 1, &rendered[i].error);
-        else
-            entries[kept++] = (struct outbox_entry){ lease->keys[picked[i]], &rendered[i] };
-    enum err err = outbox_put(workshop->options.outbox, lease->id, lease->epoch, entries, kept, &error);
-    if (err)
-        fail(workshop, lease, NULL, 0, &error);
-    else
-        atomic_fetch_add(&lease->finished, kept);
-    for (size_t i = 0; i < count; i++)
-        rendered_release(&rendered[i]);
-    post_wake(workshop->options.post);
-    return err;
 }
 
 static enum err draw_batch(struct stage *stage, const size_t *picked, size_t count);
@@ -373,10 +335,15 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
     for (size_t i = 0; i < count; i++)
         specs[i] = &lease->specs[picked[i]];
     enum err err = painter->draw(painter->context, rendered, specs, count, &lease->places, &watch, &error);
+    uint64_t end_ms = clock_monotonic_ms();
+    workshop->times.drawing_ms += end_ms - begin_ms;
     if (!err) {
-        atomic_store(&workshop->job_ms, (unsigned)((clock_monotonic_ms() - begin_ms) / count));
-        err = keep_batch(workshop, lease, picked, count, rendered);
-    } else if (err == ERR_MEMORY && count > 1) {
+        atomic_store(&workshop->job_ms, (unsigned)((end_ms - begin_ms) / count));
+        finisher_add(workshop->finisher, lease, picked, count, rendered);
+        workshop->times.finishing_ms += clock_monotonic_ms() - end_ms;
+        return ERR_OK;
+    }
+    if (err == ERR_MEMORY && count > 1) {
         lower_limit(workshop, specs[0], (uint32_t)count / 2, error.message);
     } else if (err != ERR_CANCELLED && count > 1) {
         err = draw_each(stage, picked, count);
@@ -388,13 +355,13 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
     return err;
 }
 
-static void render_lease(struct workshop *workshop, struct lease *lease) {
+static void draw_lease(struct workshop *workshop, struct lease *lease) {
     struct stage stage = { workshop, lease, 0, 0 };
     size_t picked[LIMIT_BATCH];
     atomic_store(&lease->begin_ms, clock_monotonic_ms());
     size_t count = pick_jobs(picked, workshop, lease);
     post_wake(workshop->options.post);
-    for (size_t at = 0; at < count; ) {
+    for (size_t at = 0; at < count && goes_on(workshop, lease); ) {
         uint32_t limit = batch_limit(workshop, &lease->specs[0]);
         size_t batch = count - at < limit ? count - at : limit;
         atomic_store(&workshop->room, limit);
@@ -409,25 +376,54 @@ static void render_lease(struct workshop *workshop, struct lease *lease) {
     }
 }
 
-static void *run_renders(void *context) {
-    struct workshop *workshop = context;
+static enum err load(struct workshop *workshop, struct lease *lease, struct error *error) {
     const struct painter *painter = &workshop->options.painter;
-    for (struct lease *lease = queue_take(workshop, &workshop->to_render); lease;
-         lease = queue_take(workshop, &workshop->to_render)) {
-        struct error error;
-        if (!atomic_load(&lease->cancelled)) {
-            lease_set_progress(lease, PHASE_LOAD, 0, 0);
-            enum err err = painter->load(painter->context, &lease->specs[0], &lease->places, &error);
-            if (!err)
-                render_lease(workshop, lease);
-            else if (err == ERR_MEMORY) /* not one of them fits: fewer at once would not do */
-                for (size_t i = 0; i < lease->count; i++)
-                    fail(workshop, lease, &lease->keys[i], 1, &error);
-            else
-                fail(workshop, lease, lease->keys, lease->count, &error);
-        }
+    uint64_t begin_ms = clock_monotonic_ms();
+    lease_set_progress(lease, PHASE_LOAD, 0, 0);
+    enum err err = painter->load(painter->context, &lease->specs[0], &lease->places, error);
+    workshop->times.loading_ms += clock_monotonic_ms() - begin_ms;
+    return err;
+}
+
+static void take_lease(struct workshop *workshop, struct lease *lease) {
+    struct error error;
+    enum err err = load(workshop, lease, &error);
+    if (!err)
+        draw_lease(workshop, lease);
+    else if (err == ERR_MEMORY) /* not one of them fits: fewer at once would not do */
+        for (size_t i = 0; i < lease->count; i++)
+            post_failure(workshop->options.post, lease, &lease->keys[i], 1, &error);
+    else
+        post_failure(workshop->options.post, lease, lease->keys, lease->count, &error);
+}
+
+/* Where the device's time went since it began its last lease but this: tests/bench/busy.py adds these lines up. */
+static void log_drawn(struct workshop *workshop, const struct lease *lease) {
+    struct times *times = &workshop->times;
+    char id[24], jobs[24], ms[4][24];
+    uint64_t parts[] = { times->drawing_ms, times->loading_ms, times->finishing_ms, times->waiting_ms };
+    snprintf(id, sizeof id, "%" PRIu64, lease->id);
+    snprintf(jobs, sizeof jobs, "%zu", lease->count);
+    for (int i = 0; i < 4; i++)
+        snprintf(ms[i], sizeof ms[i], "%" PRIu64, parts[i]);
+    log_event(LOG_INFO, "drawn", "lease", id, "jobs", jobs, "drawing_ms", ms[0], "loading_ms", ms[1], "finishing_ms", ms[2],
+              "waiting_ms", ms[3], NULL);
+    *times = (struct times){ 0 };
+}
+
+static void *run_drawing(void *context) {
+    struct workshop *workshop = context;
+    uint64_t free_ms = clock_monotonic_ms();
+    for (struct lease *lease = queue_take(workshop, &workshop->to_draw); lease; lease = queue_take(workshop, &workshop->to_draw)) {
+        workshop->times.waiting_ms = clock_monotonic_ms() - free_ms;
+        if (!atomic_load(&lease->cancelled))
+            take_lease(workshop, lease);
+        free_ms = clock_monotonic_ms();
+        log_drawn(workshop, lease);
         drop_places(workshop, lease);
-        end_lease(workshop, lease);
+        atomic_store(&lease->drawn, true);
+        finisher_end(workshop->finisher, lease);
+        post_wake(workshop->options.post); /* it is time for another lease */
     }
     return NULL;
 }
@@ -442,23 +438,34 @@ static void stop_threads(struct workshop *workshop) {
 }
 
 static enum err start_threads(struct workshop *workshop, struct error *error) {
-    sigset_t all, before;
-    sigfillset(&all); /* signals are for the thread that made us */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&workshop->model_thread, NULL, run_models, workshop);
     if (rc == 0) {
-        rc = pthread_create(&workshop->render_thread, NULL, run_renders, workshop);
+        rc = pthread_create(&workshop->drawing_thread, NULL, run_drawing, workshop);
         if (rc != 0) {
             stop_threads(workshop);
             pthread_join(workshop->model_thread, NULL);
         }
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = rc;
     return rc == 0 ? ERR_OK : error_errno(error, "the worker's threads");
 }
 
+static enum err start(struct workshop *workshop, struct error *error) {
+    const struct workshop_options *options = &workshop->options;
+    uint32_t threads = options->threads < 1 ? 1 : options->threads < FINISH_THREADS ? options->threads : FINISH_THREADS;
+    const struct finisher_options finishing = { options->painter, options->outbox, options->post, threads };
+    sigset_t all, before;
+    sigfillset(&all); /* signals are for the thread that made us */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    enum err err = finisher_create(&workshop->finisher, &finishing, error);
+    if (!err)
+        err = start_threads(workshop, error);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
 static void free_workshop(struct workshop *workshop) {
+    finisher_destroy(workshop->finisher);
     while (workshop->arrivals) {
         struct arrival *arrival = workshop->arrivals;
         workshop->arrivals = arrival->next;
@@ -475,7 +482,7 @@ enum err workshop_create(struct workshop **out, const struct workshop_options *o
     pthread_condattr_t monotonic;
     workshop->options = *options;
     workshop->to_prepare.last = &workshop->to_prepare.first;
-    workshop->to_render.last = &workshop->to_render.first;
+    workshop->to_draw.last = &workshop->to_draw.first;
     workshop->last_arrival = &workshop->arrivals;
     atomic_init(&workshop->room, options->batch ? options->batch : BATCH_MOST);
     atomic_init(&workshop->job_ms, UINT32_MAX);
@@ -484,7 +491,7 @@ enum err workshop_create(struct workshop **out, const struct workshop_options *o
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&workshop->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    enum err err = start_threads(workshop, error);
+    enum err err = start(workshop, error);
     if (err)
         free_workshop(workshop);
     else
@@ -497,7 +504,7 @@ void workshop_destroy(struct workshop *workshop) {
         return;
     stop_threads(workshop);
     pthread_join(workshop->model_thread, NULL);
-    pthread_join(workshop->render_thread, NULL);
+    pthread_join(workshop->drawing_thread, NULL);
     free_workshop(workshop);
 }
 

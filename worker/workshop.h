@@ -1,8 +1,9 @@
 /*
- * workshop.h - the two threads that do the work: one makes models ready, one renders.
+ * workshop.h - the threads that do the work: one makes models ready, one draws, some finish pictures (finisher.h).
  *
- * A lease goes through both in turn, so the next lease's model is fetched while the current one renders. The socket thread
- * hands leases in and pieces of objects; results go into the outbox, everything else comes back as notes (post.h).
+ * A lease goes through all of them in turn, so the next lease's model is fetched while the current one is drawn, and the last
+ * one's pictures become PNG files. The socket thread hands leases in and pieces of objects; results go into the outbox,
+ * everything else comes back as notes (post.h).
  */
 #ifndef WORKER_WORKSHOP_H
 #define WORKER_WORKSHOP_H
@@ -20,11 +21,13 @@ struct workshop_options {
     struct models *models;  /* all borrowed */
     struct outbox *outbox;
     struct post *post;
+    uint32_t threads;       /* that finish pictures: as many, but FINISH_THREADS at most */
     uint32_t batch;         /* largest batch; 0: by the size of the pictures (workshop_batch) */
 };
 
 MUST_USE enum err workshop_create(struct workshop **workshop, const struct workshop_options *options, struct error *error);
-/* Cancels everything and waits for both threads, one step at most. No thread looks at any lease afterwards. */
+/* Cancels everything and waits for the threads: one step at most, and until what is drawn is finished. No thread looks at any
+ * lease afterwards. */
 void workshop_destroy(struct workshop *workshop);
 
 void workshop_add(struct workshop *workshop, struct lease *lease);

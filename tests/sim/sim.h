@@ -38,7 +38,7 @@ enum fault {
     FAULT_KILL,      /* SIGKILL to a worker */
     FAULT_STOP,      /* SIGTERM to a worker */
     FAULT_FREEZE,    /* SIGSTOP to a worker, later SIGCONT */
-    FAULT_HANG,      /* a worker's render thread does not come back, its heart beats */
+    FAULT_HANG,      /* a worker's drawing thread does not come back, its heart beats */
     FAULT_RESET,     /* a connection breaks */
     FAULT_PARTITION, /* a worker cannot be reached for a while */
     FAULT_DISK,      /* writes fail for a while, before or after they are done */

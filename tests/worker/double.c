@@ -79,16 +79,30 @@ static enum err draw(void *context, struct rendered *out, const struct spec *con
             error_set(&out[i].error, ERR_NUMERIC, "seed %llu: NaN", (unsigned long long)specs[i]->seed);
             continue;
         }
-        double_png(&out[i].png, specs[i]);
-        out[i].picture = digest_of(out[i].png.data, out[i].png.size);
-        out[i].pixels = digest_of(&specs[i]->seed, sizeof specs[i]->seed);
         out[i].render_ms = 7;
     }
     return ERR_OK;
 }
 
+static void finish(void *context, struct rendered *rendered, const struct spec *spec) {
+    struct double_painter *painter = context;
+    if (rendered->error.code)
+        return;
+    unsigned now = atomic_fetch_add(&painter->finishing, 1) + 1, most = atomic_load(&painter->together);
+    while (now > most && !atomic_compare_exchange_weak(&painter->together, &most, now))
+        continue;
+    if (atomic_load(&painter->finish_ms))
+        clock_sleep_ms(atomic_load(&painter->finish_ms));
+    while (atomic_load(&painter->hold))
+        clock_sleep_ms(1);
+    double_png(&rendered->png, spec);
+    rendered->picture = digest_of(rendered->png.data, rendered->png.size);
+    rendered->pixels = digest_of(&spec->seed, sizeof spec->seed);
+    atomic_fetch_sub(&painter->finishing, 1);
+}
+
 struct painter double_painter(struct double_painter *painter) {
-    return (struct painter){ painter, "double", load, draw, 0 };
+    return (struct painter){ painter, "double", load, draw, finish, 0 };
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------------------------------- */

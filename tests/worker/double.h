@@ -16,10 +16,13 @@
 
 struct double_painter {
     atomic_uint step_ms;       /* a step takes so long */
+    atomic_uint finish_ms;     /* a picture's PNG takes so long */
+    atomic_bool hold;          /* no PNG comes to its end */
     atomic_uint most;          /* a batch of more is ERR_MEMORY; 0: no bound */
     atomic_ullong bad_seed;    /* comes out as NaN; 0: none */
     atomic_ullong worse_seed;  /* fails its whole batch; 0: none */
     atomic_uint loads, batches, jobs, largest; /* counts */
+    atomic_uint finishing, together; /* pictures being finished now, and at once at most */
 };
 struct painter double_painter(struct double_painter *painter);
 void double_png(struct bytes *png, const struct spec *spec); /* what it draws: no real PNG, but the same every time */

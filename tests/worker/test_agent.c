@@ -318,7 +318,7 @@ static void ends_where_another_protocol_is_spoken(void **state) {
     assert_non_null(strstr(bench->error.message, "want 2, have 1"));
 }
 
-/* A render thread that does not come back is found out; the process is to end, and another takes its place. */
+/* A drawing thread that does not come back is found out; the process is to end, and another takes its place. */
 static void a_hung_render_ends_the_agent(void **state) {
     struct bench *bench = *state;
     bench->options.hang_ms = 300;

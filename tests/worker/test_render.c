@@ -81,6 +81,8 @@ static void draw(struct bench *bench, struct rendered *out, const struct spec *c
     struct error error;
     if (bench->painter.draw(bench->painter.context, out, specs, count, &no_places, &watch, &error) != ERR_OK)
         fail_msg("%s", error.message);
+    for (size_t i = 0; i < count; i++)
+        bench->painter.finish(bench->painter.context, &out[i], specs[i]);
 }
 
 static void a_png_says_what_it_is(void **state) {
