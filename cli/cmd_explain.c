@@ -28,13 +28,15 @@ static enum err explain(int argc, char **argv, const struct command *self, int *
     struct message answer, question = { .type = MESSAGE_EXPLAIN };
     char *before = NULL;
     struct call call;
-    enum err err = call_parse(&call, 1, 1, NULL, 0, argc, argv, self, error);
+    enum err err = call_parse(&call, 0, 1, NULL, 0, argc, argv, self, error);
     (void)status;
     if (err || call.help)
         return err;
-    if ((err = split(&before, &question.explain.has_index, &question.explain.index, call.words[0], error)))
-        goto done;
-    call.words[0] = before;
+    if (call.count) {
+        if ((err = split(&before, &question.explain.has_index, &question.explain.index, call.words[0], error)))
+            goto done;
+        call.words[0] = before;
+    }
     if ((err = call_open(&call, error)))
         goto done;
     question.explain.sweep = call.sweep;
@@ -54,6 +56,7 @@ done:
 }
 
 const struct command command_explain = {
-    "explain", "SWEEP[/INDEX]", "why isn't my job running? The rule that holds a sweep, a job or a worker, and what would change it",
-    "  seedfarm explain frog\n  seedfarm explain frog/12\n  seedfarm explain gpu-box-3\n", explain
+    "explain", "[SWEEP[/INDEX]|WORKER]",
+    "why isn't my job running? The rule that holds a sweep, a job, a worker or the whole farm, and what would change it",
+    "  seedfarm explain\n  seedfarm explain frog\n  seedfarm explain frog/12\n  seedfarm explain gpu-box-3\n", explain
 };

@@ -335,6 +335,8 @@ static void explain_farm(struct coordinator *farm, const struct route *route, ui
         rule = why_rule_name(WHY_NO_WORKERS);
         bytes_add_text(&text, "Start a worker: seedfarm-worker --coordinator ADDR --device cpu.");
     }
+    if (!rule)
+        bytes_add_text(&text, "Nothing holds the whole of it: `seedfarm explain SWEEP` and `seedfarm explain WORKER` say what holds one.");
     explain(farm, route, request, rule ? rule : why_rule_name(WHY_LEASED), &text);
     bytes_release(&text);
 }

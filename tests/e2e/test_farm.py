@@ -21,11 +21,13 @@ class FarmTest(farm.FarmTest):
         self.start_coordinator("store", "tcp://127.0.0.1:17731")
         self.seedfarm("submit", self.sweep("waits"), "--coordinator", self.address)
         self.assertEqual(self.ask("explain", "waits/0")["rule"], "no-workers")
+        self.assertEqual(self.ask("explain")["rule"], "no-workers")
         self.start_worker()
         farm.wait_for("the sweep", lambda: self.state("waits")["state"] == "done")
         workers = self.ask("workers")["workers"]
         self.assertEqual((workers[0]["name"], workers[0]["jobs_done"]), ("worker-1", 8))
         self.assertEqual(self.ask("explain", "waits/0")["rule"], "done")
+        self.assertEqual(self.ask("explain")["rule"], "done")
         self.seedfarm("explain", "waits/8", "--coordinator", self.address, status=2)
         self.seedfarm("status", "nothing", "--coordinator", self.address, status=2)
 
