@@ -221,8 +221,10 @@ static enum err size_check(const struct spec *spec, const struct model_facts *fa
     uint32_t factor = facts->pixels_per_latent;
     if (spec->width % factor == 0 && spec->height % factor == 0)
         return ERR_OK;
-    return error_set(error, ERR_INVALID, "size: want multiples of %u (the model's pixels per latent), have %ux%u", factor,
-                     spec->width, spec->height);
+    uint32_t width = spec->width - spec->width % factor, height = spec->height - spec->height % factor;
+    return error_set(error, ERR_INVALID, "size: want multiples of %u (the model's pixels per latent), have %ux%u; the nearest that fit are"
+                     " %ux%u and %ux%u", factor, spec->width, spec->height, width ? width : factor, height ? height : factor,
+                     width + (spec->width % factor ? factor : 0), height + (spec->height % factor ? factor : 0));
 }
 
 static const struct axis *axis_of(const struct sweep *sweep, enum field field)

@@ -37,6 +37,7 @@ PLAIN = [
     case("DPM++ 2M", "trailing", 40, 24, 5, 5.0, cfg_rescale=0.25, prediction="sample", seed=7),
     case("LCM", "lcm", 40, 24, 4, 1.0, seed=8),
     case("LCM", "lcm", 40, 24, 4, 3.0, init=2, strength=0.6, seed=9),
+    case("Euler", "leading", 44, 28, 5, 5.0, init=3, strength=0.6, seed=10),  # 11x7 latents: the U-Net halves them
 ]
 INPAINT = [
     case("Euler", "trailing", 64, 48, 5, 5.0, init=1),
@@ -46,12 +47,14 @@ INPAINT = [
     case("DPM++ 2M", "leading", 24, 40, 6, 1.0, init=5, seed=4, strength=0.7),
     case("Euler a", "linspace", 40, 24, 6, 5.0, init=1, seed=5, strength=0.8),
     case("LCM", "lcm", 40, 24, 4, 1.0, init=1, seed=6),
+    case("DDIM", "trailing", 44, 28, 5, 5.0, init=2, seed=7),  # 11x7 latents
 ]
 LCM = [
     case("LCM", "lcm", 40, 24, 4, 8.0),
     case("LCM", "lcm", 24, 40, 1, 1.0, seed=1),
     case("LCM", "lcm", 40, 24, 8, 1.5, seed=2, prompt="Neon sign of a PENGUIN, 3 stars!"),
     case("Euler", "trailing", 40, 24, 3, 4.0, seed=3),
+    case("LCM", "lcm", 42, 26, 4, 8.0, init=2, strength=0.8, seed=4),  # 21x13 latents
 ]
 
 

@@ -273,7 +273,8 @@ static void test_model_sizes(void **state)
     struct model_facts facts = {.pixels_per_latent = 8};
     parse(&sweep, "{\"axes\":[{\"fields\":[\"size\"],\"values\":[[\"64x64\"],[\"64x60\"]]}],\"exclude\":[],"
                   FIXED_BUT(F_CFG F_CLIP F_MODEL F_MID F_PROMPT F_RNG F_SAMPLER F_SCHEDULE F_SEED F_STEPS F_SYNTAX));
-    assert_fails(sweep_check_model(&sweep, &facts, &error), ERR_INVALID, "want multiples of 8 (the model's pixels per latent), have 64x60");
+    assert_fails(sweep_check_model(&sweep, &facts, &error), ERR_INVALID,
+                 "want multiples of 8 (the model's pixels per latent), have 64x60; the nearest that fit are 64x56 and 64x64");
     facts.pixels_per_latent = 4;
     assert_ok(sweep_check_model(&sweep, &facts, &error));
     sweep_release(&sweep);

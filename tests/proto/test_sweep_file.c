@@ -202,7 +202,8 @@ static void test_bad_input(void **state)
     bad(ERR_INVALID, "want a range such as", "cfg: 1..2step 3\n");
     bad(ERR_INVALID, "steps: a range of whole numbers wants a whole step, have 0.5", "steps: 1..2 step 0.5\n");
     bad(ERR_INVALID, "frog.yaml:1: steps: want 1..1000, have 0", "steps: 0..20\n");
-    bad(ERR_INVALID, "size: want multiples of 4 (the model's pixels per latent), have 64x62", "prompt: a\nsize: 64x62\n");
+    bad(ERR_INVALID, "size: want multiples of 4 (the model's pixels per latent), have 64x62; the nearest that fit are 64x60 and 64x64",
+        "prompt: a\nsize: 64x62\n");
     bad(ERR_INVALID, "frog.yaml:2: size: want multiples of 8", "model: large\nsize: [64x64, 64x60]\n");
     bad(ERR_INVALID, "frog.yaml:1: size: want sides of 1..4096 pixels, have 64x8192", "size: 64x8192\n");
     bad(ERR_INVALID, "frog.yaml:1: seed: want 0..18446744073709551615, have 18446744073709551616", "seed: 18446744073709551616\n");
