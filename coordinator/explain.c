@@ -18,6 +18,7 @@ struct explaining {
     struct order *order;
     const struct sweep *sweep;
     struct digest key;
+    bool varies; /* with its batch */
     struct bytes failure;
     enum err err;
     struct error error;
@@ -37,6 +38,37 @@ static const char *add_farm_rule(struct bytes *text, const struct coordinator *f
     bytes_add_format(text, "The store is full: %" PRIu64 " MiB are free, leasing begins again above %" PRIu64
                      " MiB. Make room on its disk.", farm->free_bytes >> 20, farm->options.free_mark_bytes >> 20);
     return "store-full";
+}
+
+/* Of jobs that cards alone draw, as they come: what the default does not promise. */
+static void add_promise(struct bytes *text) {
+    bytes_add_text(text, " With numerics bf16 and fp16 the same job may come out with other bytes in another batch; `deterministic:"
+                         " true` promises the same ones, and draws each job alone.");
+}
+
+/* May a job of the sweep have this value? A table's rows are not looked at. */
+static bool may_have(const struct sweep *sweep, enum field field, const char *text) {
+    for (uint32_t a = 0; a < sweep->axis_count; a++) {
+        const struct axis *axis = &sweep->axes[a];
+        for (uint32_t f = 0; f < axis->field_count; f++) {
+            if (axis->fields[f] != field)
+                continue;
+            for (uint64_t i = 0; axis->kind == AXIS_VALUES && i < axis->count; i++)
+                if (strcmp(axis->values[i * axis->field_count + f], text) == 0)
+                    return true;
+            return axis->kind == AXIS_TABLE;
+        }
+    }
+    struct bytes fixed = BYTES_INIT;
+    spec_get(&fixed, &sweep->fixed, field);
+    bool has = strcmp(bytes_text(&fixed), text) == 0;
+    bytes_release(&fixed);
+    return has;
+}
+
+static bool may_vary(const struct sweep *sweep) {
+    return (may_have(sweep, FIELD_NUMERICS, numerics_name(NUMERICS_FP16)) ||
+            may_have(sweep, FIELD_NUMERICS, numerics_name(NUMERICS_BF16))) && may_have(sweep, FIELD_DETERMINISTIC, "false");
 }
 
 static void add_trouble(struct bytes *text, const struct flight *flight) {
@@ -205,6 +237,8 @@ static void key_finish(struct task *task) {
         }
         break;
     }
+    if (explaining->varies)
+        add_promise(&text);
     explain(farm, &explaining->route, explaining->request, rule, &text);
     bytes_release(&text);
     explaining_free(explaining);
@@ -217,6 +251,7 @@ static void key_work(struct task *task) {
     if (explaining->err)
         return;
     explaining->key = spec_key(&spec);
+    explaining->varies = spec.numerics != NUMERICS_FP32 && !spec.deterministic;
     spec_release(&spec);
 }
 
@@ -275,6 +310,8 @@ static void explain_sweep(struct coordinator *farm, const struct route *route, u
         rule = "failed";
         bytes_add_format(&text, " The last failure: %s. `seedfarm retry` tries them again.", order->last_error);
     }
+    if (order->sweep && may_vary(order->sweep))
+        add_promise(&text);
     explain(farm, route, request, rule, &text);
     bytes_release(&text);
 }

@@ -3,8 +3,8 @@
  *
  *   device (threads, kernels) -> model (immutable, shared) -> renderer (one run's memory, reused for every batch)
  *
- * Nothing here knows of files to be written, sweeps or sockets. A job's pixels do not depend on its batch mates, on
- * the number of threads or on what was rendered before.
+ * Nothing here knows of files to be written, sweeps or sockets. A job's pixels do not depend on the number of threads, on what
+ * was rendered before, or, where renderer_batch_invariant says so, on its batch mates.
  */
 #ifndef PIPELINE_PIPELINE_H
 #define PIPELINE_PIPELINE_H
@@ -146,6 +146,10 @@ void renderer_destroy(struct renderer *renderer);
 /* From here on the renderer's jobs are handed on to `refiner` (its latents must be of the same kind) where their refiner_switch says.
  * The refiner gets half of the budget. */
 MUST_USE enum err renderer_refine(struct renderer *renderer, struct model *refiner, struct error *error);
+
+/* Do a job's pixels not depend on what is drawn beside it? Always on a CPU; never on a card, whose libraries choose their
+ * algorithms by the size of the whole batch. */
+bool renderer_batch_invariant(const struct renderer *renderer);
 
 /* Draw `count` jobs as one batch into outputs[count]. `trace` (may be NULL; count must be 1 then) is a path for the
  * safetensors file of DESIGN section 4. Fails as a whole only before work, on cancel, on memory, or where the device fails

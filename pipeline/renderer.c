@@ -288,6 +288,10 @@ enum err renderer_refine(struct renderer *renderer, struct model *refiner, struc
     return err;
 }
 
+bool renderer_batch_invariant(const struct renderer *renderer) {
+    return backend_batch_invariant(renderer->model->backend);
+}
+
 void render_output_release(struct render_output *output) {
     free(output->rgb);
     *output = (struct render_output){ 0 };

@@ -15,6 +15,7 @@ static const char *const rng_names[] = {"cpu", "nv", NULL};
 static const char *const syntax_names[] = {"plain", NULL};
 static const char *const predicts_names[] = {"model", "epsilon", "v", "sample", NULL};
 static const char *const numerics_names[] = {"fp32", "bf16", "fp16", NULL};
+static const char *const truth_names[] = {"false", "true", NULL};
 
 static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_MODEL] = {FIELD_MODEL, "model", TYPE_MODEL, "demo", NULL, NULL, NULL, NULL,
@@ -33,6 +34,8 @@ static const struct field_info fields[FIELD_COUNT] = {
         "decode in overlapping tiles of so many pixels a side, in less memory; 0: in one piece", true},
     [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
         "the arithmetic: fp32, or on a GPU bf16 or fp16; part of a job's key, because it changes the bytes", false},
+    [FIELD_DETERMINISTIC] = {FIELD_DETERMINISTIC, "deterministic", TYPE_NAME, "false", "false", NULL, NULL, truth_names,
+        "true: the same bytes whatever is drawn beside it, on a GPU too, which then draws it alone; a CPU always does", true},
     [FIELD_RNG] = {FIELD_RNG, "rng", TYPE_NAME, "cpu", "cpu", NULL, NULL, rng_names,
         "where noise comes from: cpu is torch's CPU generator, nv that of its CUDA generator", false},
     [FIELD_SYNTAX] = {FIELD_SYNTAX, "syntax", TYPE_NAME, "plain", "plain", NULL, NULL, syntax_names,
@@ -216,6 +219,8 @@ static const struct alias numerics_aliases[] = {
     {"auto", NUMERICS_FP32}, {"float32", NUMERICS_FP32}, {"bfloat16", NUMERICS_BF16}, {"float16", NUMERICS_FP16},
     {"half", NUMERICS_FP16}, {NULL, 0}};
 
+static const struct alias truth_aliases[] = {{"no", 0}, {"yes", 1}, {"off", 0}, {"on", 1}, {"0", 0}, {"1", 1}, {NULL, 0}};
+
 static const struct alias *field_aliases(enum field field)
 {
     switch (field) {
@@ -224,6 +229,7 @@ static const struct alias *field_aliases(enum field field)
     case FIELD_RNG: return rng_aliases;
     case FIELD_SYNTAX: return syntax_aliases;
     case FIELD_PREDICTION: return predicts_aliases;
+    case FIELD_DETERMINISTIC: return truth_aliases;
     default: return numerics_aliases;
     }
 }

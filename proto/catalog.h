@@ -24,6 +24,7 @@ enum field {
     FIELD_SIZE,
     FIELD_VAE_TILING,
     FIELD_NUMERICS,
+    FIELD_DETERMINISTIC,
     FIELD_RNG,
     FIELD_SYNTAX,
     FIELD_CLIP_SKIP,
@@ -82,7 +83,8 @@ const char *syntax_name(enum syntax syntax);
 const char *predicts_name(enum predicts predicts); /* "v" */
 const char *numerics_name(enum numerics numerics);
 enum schedule schedule_automatic(enum sampler sampler); /* A1111's choice */
-/* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS, PREDICTION), case-insensitive; the value is that of its enum.
+/* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS, PREDICTION), case-insensitive; the value is that of its enum,
+ * or 0 and 1 for "false" and "true" (DETERMINISTIC).
  * ERR_UNSUPPORTED for names that other programs have and this version lacks. */
 MUST_USE enum err catalog_name_parse(unsigned *value, enum field field, const char *text, struct error *error);
 /* Edits (neighbours swapped count one) between two words, case ignored: for "the nearest known one is". */

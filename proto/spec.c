@@ -163,7 +163,7 @@ static enum err text_set(char **to, const char *text, const struct field_info *i
     return ERR_OK;
 }
 
-/* rng, syntax, prediction, numerics, schedule: enums of the same width, by way of the table. */
+/* rng, syntax, prediction, numerics, deterministic, schedule: words that stand for numbers, by way of the table. */
 static enum err name_set(struct spec *spec, enum field field, const char *text, struct error *error)
 {
     unsigned value;
@@ -175,6 +175,7 @@ static enum err name_set(struct spec *spec, enum field field, const char *text, 
     case FIELD_RNG: spec->rng = (enum rng)value; break;
     case FIELD_PREDICTION: spec->prediction = (enum predicts)value; break;
     case FIELD_SYNTAX: spec->syntax = (enum syntax)value; break;
+    case FIELD_DETERMINISTIC: spec->deterministic = value != 0; break;
     default: spec->numerics = (enum numerics)value; break;
     }
     return ERR_OK;
@@ -208,6 +209,7 @@ enum err spec_set(struct spec *spec, enum field field, const char *text, struct 
     case FIELD_SAMPLER: return sampler_parse(&spec->sampler, &spec->schedule, text, error);
     case FIELD_SCHEDULE:
     case FIELD_NUMERICS:
+    case FIELD_DETERMINISTIC:
     case FIELD_RNG:
     case FIELD_SYNTAX:
     case FIELD_PREDICTION: return name_set(spec, field, text, error);
@@ -273,6 +275,7 @@ void spec_get(struct bytes *text, const struct spec *spec, enum field field)
         u64_add(text, spec->height);
         return;
     case FIELD_NUMERICS: bytes_add_text(text, numerics_name(spec->numerics)); return;
+    case FIELD_DETERMINISTIC: bytes_add_text(text, spec->deterministic ? "true" : "false"); return;
     case FIELD_RNG: bytes_add_text(text, rng_name(spec->rng)); return;
     case FIELD_SYNTAX: bytes_add_text(text, syntax_name(spec->syntax)); return;
     case FIELD_VAE_TILING: u64_add(text, spec->vae_tiling); return;
@@ -368,16 +371,17 @@ static bool field_neutral(const struct spec *spec, enum field field)
     case FIELD_RNG: return spec->rng == RNG_CPU;
     case FIELD_SYNTAX: return spec->syntax == SYNTAX_PLAIN;
     case FIELD_NUMERICS: return spec->numerics == NUMERICS_FP32;
+    case FIELD_DETERMINISTIC: return !spec->deterministic;
     default: return false;
     }
 }
 
 /* In the order of RFC 8785. FIELD_COUNT stands for `render`. */
 static const enum field canonical_order[] = {
-    FIELD_CFG, FIELD_CFG_RESCALE, FIELD_CLIP_SKIP, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK, FIELD_MODEL,
-    FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PREDICTION, FIELD_PROMPT, FIELD_REFINER, FIELD_REFINER_SWITCH, FIELD_COUNT,
-    FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_STRENGTH, FIELD_SYNTAX, FIELD_VAE,
-    FIELD_VAE_TILING};
+    FIELD_CFG, FIELD_CFG_RESCALE, FIELD_CLIP_SKIP, FIELD_DETERMINISTIC, FIELD_EMBEDDING, FIELD_INIT, FIELD_LORA, FIELD_MASK,
+    FIELD_MODEL, FIELD_NEGATIVE, FIELD_NUMERICS, FIELD_PREDICTION, FIELD_PROMPT, FIELD_REFINER, FIELD_REFINER_SWITCH,
+    FIELD_COUNT, FIELD_RNG, FIELD_SAMPLER, FIELD_SCHEDULE, FIELD_SEED, FIELD_SIZE, FIELD_STEPS, FIELD_STRENGTH, FIELD_SYNTAX,
+    FIELD_VAE, FIELD_VAE_TILING};
 _Static_assert(sizeof canonical_order / sizeof *canonical_order == FIELD_COUNT + 1, "every field, and render");
 
 void spec_canonical(struct bytes *out, const struct spec *spec)
@@ -546,6 +550,6 @@ bool spec_batches_with(const struct spec *a, const struct spec *b)
            digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
            a->vae_tiling == b->vae_tiling && a->prediction == b->prediction && decimal_compare(a->strength, b->strength) == 0 &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
-           a->numerics == b->numerics && a->rng == b->rng &&
+           a->numerics == b->numerics && a->deterministic == b->deterministic && a->rng == b->rng &&
            (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);
 }

@@ -47,6 +47,7 @@ struct spec {
     enum rng rng;
     enum syntax syntax;
     enum numerics numerics;
+    bool deterministic; /* the same bytes whatever shares its batch: worker/render draws it alone where batches change bytes */
 };
 
 void spec_init(struct spec *spec); /* every default of the catalog; prompt "", model zero */
@@ -92,8 +93,9 @@ enum { SPEC_FILES_LIMIT = LIMIT_LORAS + LIMIT_EMBEDDINGS + 3 };
 /* Every file that the job needs beside its model. Returns how many. */
 size_t spec_files(struct digest out[SPEC_FILES_LIMIT], const struct spec *spec);
 
-/* May these two be drawn in one batch? (same model, VAE, LoRAs, embeddings, refiner and its switch, size, steps, sampler,
- * schedule, clip skip, prediction, numerics, strength; guided or not; from a picture or not; masked or not) */
+/* May these two share a batch? (same model, VAE, LoRAs, embeddings, refiner and its switch, size, steps, sampler, schedule,
+ * clip skip, prediction, numerics, strength; deterministic or not; guided or not; from a picture or not; masked or not)
+ * Deterministic ones may: who draws them knows whether mates would show. */
 bool spec_batches_with(const struct spec *a, const struct spec *b);
 
 #endif

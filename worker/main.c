@@ -242,9 +242,16 @@ done:
 
 enum { CHILD_OWN = 8 /* of a child's arguments: itself, --no-supervisor, device, name, cache; each with its word */ };
 
+struct arguments {
+    char **words;       /* owned, NULL-ended */
+    char *name, *cache; /* owned words among them, or NULL */
+};
+
 /* The same program with the same options for one of `count` devices; where there are several, name and cache are its own. */
-static char **child_arguments(char *self, char *device, const struct settings *settings, size_t count, int argc, char **argv) {
-    char **child = memory_get_array((size_t)argc + CHILD_OWN, sizeof *child);
+static struct arguments child_arguments(char *self, char *device, const struct settings *settings, size_t count, int argc,
+                                        char **argv) {
+    struct arguments made = { .words = memory_get_array((size_t)argc + CHILD_OWN, sizeof *made.words) };
+    char **child = made.words;
     size_t at = 0;
     child[at++] = self;
     child[at++] = "--no-supervisor";
@@ -254,18 +261,19 @@ static char **child_arguments(char *self, char *device, const struct settings *s
     child[at++] = device;
     if (count > 1 && settings->name) {
         child[at++] = "--name";
-        child[at++] = text_format("%s-%s", settings->name, device);
+        child[at++] = made.name = text_format("%s-%s", settings->name, device);
     }
     if (count > 1 && settings->cache) {
         child[at++] = "--cache";
-        child[at++] = text_format("%s/%s", settings->cache, device);
+        child[at++] = made.cache = text_format("%s/%s", settings->cache, device);
     }
-    return child;
+    return made;
 }
 
 static enum err supervise(int *status, const struct settings *settings, int argc, char **argv, struct error *error) {
     char names[DEVICES_MOST][DEVICE_NAME_SIZE], self[4096];
     struct supervised devices[DEVICES_MOST];
+    struct arguments arguments[DEVICES_MOST];
     size_t count = 1;
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length < 0)
@@ -274,9 +282,17 @@ static enum err supervise(int *status, const struct settings *settings, int argc
     snprintf(names[0], sizeof names[0], "%s", settings->device);
     if (strcmp(settings->device, "all") == 0)
         count = device_list(names);
-    for (size_t i = 0; i < count; i++)
-        devices[i] = (struct supervised){ names[i], child_arguments(self, names[i], settings, count, argc, argv) };
-    return supervisor_run(status, devices, count, &supervisor_pace_default, STDERR_FILENO, error); /* arguments: to the end */
+    for (size_t i = 0; i < count; i++) {
+        arguments[i] = child_arguments(self, names[i], settings, count, argc, argv);
+        devices[i] = (struct supervised){ names[i], arguments[i].words };
+    }
+    enum err err = supervisor_run(status, devices, count, &supervisor_pace_default, STDERR_FILENO, error);
+    for (size_t i = 0; i < count; i++) {
+        free(arguments[i].words);
+        free(arguments[i].name);
+        free(arguments[i].cache);
+    }
+    return err;
 }
 
 /* ---- main ----------------------------------------------------------------------------------------------------------- */

@@ -221,6 +221,30 @@ static enum err starts_read(struct start_pictures *starts, struct render_job *jo
     return err;
 }
 
+/* ---- batches -------------------------------------------------------------------------------------------------------- */
+
+/* Jobs drawn one after the other, watched as one batch whose steps are those of all. */
+struct solo_watch {
+    const struct render_watch *watch; /* or NULL */
+    uint32_t done, count;             /* jobs */
+};
+
+static bool solo_progress(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    const struct solo_watch *solo = context;
+    return !solo->watch || solo->watch->progress(solo->watch->context, phase, solo->done * steps + step, solo->count * steps);
+}
+
+/* Deterministic jobs where mates would show: each is a batch of its own, and all of them cost what they cost alone. */
+static enum err render_alone(struct renderer *renderer, const struct render_job *jobs, size_t count,
+                             const struct render_watch *watch, struct render_output *outputs, struct error *error) {
+    struct solo_watch solo = { .watch = watch, .count = (uint32_t)count };
+    const struct render_watch each = { solo_progress, &solo };
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < count && !err; i++, solo.done++)
+        err = renderer_render(renderer, &jobs[i], 1, &each, NULL, &outputs[i], error);
+    return err;
+}
+
 enum err render_draw(struct rendered *out, struct renderer *renderer, const char *device_class,
                      const struct spec *const *specs, size_t count, const struct file_places *places,
                      const struct render_watch *watch, const char *trace, struct error *error) {
@@ -231,8 +255,10 @@ enum err render_draw(struct rendered *out, struct renderer *renderer, const char
         jobs[i] = job_of(specs[i]);
     struct start_pictures starts = { 0 };
     enum err err = starts_read(&starts, jobs, specs, count, places, error);
+    bool alone = count > 1 && specs[0]->deterministic && !renderer_batch_invariant(renderer);
     if (!err)
-        err = renderer_render(renderer, jobs, count, watch, trace, outputs, error);
+        err = alone ? render_alone(renderer, jobs, count, watch, outputs, error)
+                    : renderer_render(renderer, jobs, count, watch, trace, outputs, error);
     uint32_t share_ms = (uint32_t)((clock_monotonic_ms() - begin_ms) / count);
     for (size_t i = 0; i < count && !err; i++)
         out[i] = (struct rendered){ .error = outputs[i].error, .rgb = outputs[i].rgb, .width = outputs[i].width,

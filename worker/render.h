@@ -44,7 +44,8 @@ MUST_USE enum err spec_refiner_load(struct model **refiner, struct device *devic
 /* What spec_model_load and spec_refiner_load would refuse. */
 MUST_USE enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error);
 
-/* Pixels of jobs that may share one batch (spec_batches_with). `trace` as in pipeline.h, or NULL. */
+/* Pixels of jobs that may share one batch (spec_batches_with), drawn as one; deterministic ones one by one where the device's bytes
+ * hang on the batch (renderer_batch_invariant). `trace` as in pipeline.h, for one spec, or NULL. */
 MUST_USE enum err render_draw(struct rendered *out, struct renderer *renderer, const char *device_class,
                               const struct spec *const *specs, size_t count, const struct file_places *places,
                               const struct render_watch *watch, const char *trace, struct error *error);

@@ -65,6 +65,10 @@ bool backend_can(const struct backend *backend, enum dtype numerics) {
     return numerics == DTYPE_F32 || (backend->any_numerics && (numerics == DTYPE_F16 || numerics == DTYPE_BF16));
 }
 
+bool backend_batch_invariant(const struct backend *backend) {
+    return backend->batch_invariant;
+}
+
 uint32_t backend_threads(const struct backend *backend) {
     return backend->threads;
 }

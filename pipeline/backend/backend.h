@@ -12,8 +12,9 @@
  * (latents, conditioning, tables) is f32: an op that wants it narrower takes a copy first, by itself. Weights may be kept in
  * the precision of their file and widened where they are used, which changes no bit.
  *
- * Same job, same bytes: an op's result for image i depends on image i alone (and on weights and shapes), never on n,
- * on the number of threads or on timing. Every sum has a fixed order, given by its length alone.
+ * Same job, same bytes: an op's result for image i depends on image i alone (and on weights and shapes), never on
+ * the number of threads or on timing, and on n only where backend_batch_invariant says no. Every sum has a fixed order, given
+ * by its length alone.
  */
 #ifndef PIPELINE_BACKEND_BACKEND_H
 #define PIPELINE_BACKEND_BACKEND_H
@@ -56,6 +57,8 @@ struct backend *backend_create_planner(const struct backend *device);
 
 /* The class within which bytes agree: "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic", "reference", "cuda sm_90 fp16". */
 const char *backend_class(const struct backend *backend);
+/* Does an op's result for an image not depend on n? Of cards nobody knows: their libraries choose by the size of the whole. */
+bool backend_batch_invariant(const struct backend *backend);
 uint32_t backend_threads(const struct backend *backend);
 
 /* ---- weights ---------------------------------------------------------------------------------------------------- */

@@ -464,7 +464,7 @@ static enum err create(struct backend **backend, const struct cpu_kernels *kerne
     }
     struct cpu *cpu = memory_get(sizeof *cpu);
     *cpu = (struct cpu){
-        .backend = { .ops = &ops, .class_name = kernels->class_name, .threads = threads },
+        .backend = { .ops = &ops, .class_name = kernels->class_name, .batch_invariant = true, .threads = threads },
         .kernels = kernels,
         .pool = pool,
         .scratch = scratch,

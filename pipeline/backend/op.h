@@ -131,6 +131,7 @@ struct backend {
     enum dtype numerics;
     uint64_t memory_bytes; /* free at first; 0: the host's */
     bool any_numerics; /* F16 and BF16 beside F32 */
+    bool batch_invariant;
     uint32_t threads;
 };
 

@@ -258,7 +258,7 @@ enum err reference_create(struct backend **backend, struct error *error) {
     };
     (void)error; /* nothing can fail yet */
     struct backend *made = memory_get(sizeof *made);
-    *made = (struct backend){ .ops = &ops, .class_name = "reference", .threads = 1 };
+    *made = (struct backend){ .ops = &ops, .class_name = "reference", .batch_invariant = true, .threads = 1 };
     *backend = made;
     return ERR_OK;
 }

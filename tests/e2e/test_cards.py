@@ -73,6 +73,14 @@ class Cards(farm.FarmTest):
         self.assertEqual(classes["bf16"], {"emulated sm_90 bf16"})
         self.assertLessEqual({name.split()[0] for name in classes["fp32"]}, {"cpu", "emulated"})
 
+    def test_what_half_precision_does_not_promise_is_said(self):
+        promise = "`deterministic: true` promises the same ones"
+        for name, text, said in (("half", "numerics: fp16\n", True), ("some", "numerics: [bf16, fp16]\n", True),
+                                 ("full", "numerics: fp32\n", False), ("same", "numerics: fp16\ndeterministic: true\n", False)):
+            self.submit_tiny(name, "seed: 0..1\n" + text)
+            for what in (name, name + "/1"):
+                self.assertEqual(promise in self.ask("explain", what)["text"], said, what)
+
     def test_a_card_that_vanishes_is_benched_and_named(self):
         self.cards = "devices=1 fail_after=2500"
         self.start_card("card")

@@ -1,6 +1,6 @@
 /*
  * emulation.h - what the emulated machine has, and when it fails. For tests; a program takes it from the environment:
- * EMULATED_CUDA="devices=2 memory=1000000 driver=13000 fail_after=200", each part optional.
+ * EMULATED_CUDA="devices=2 memory=1000000 driver=13000 fail_after=200 choosy=1", each part optional.
  */
 #ifndef TESTS_EMULATION_EMULATION_H
 #define TESTS_EMULATION_EMULATION_H
@@ -16,12 +16,14 @@ struct emulation {
     int driver;           /* 13000; 0: there is none */
     uint64_t memory_bytes; /* of each card */
     uint64_t fail_after;  /* the card vanishes after so many kernels and copies more; 0: never */
+    int choosy;           /* 1: libraries choose by size, as real ones do: a product's bytes hang on how many rows it has */
 };
 
 struct emulation emulation_default(void);
 void emulation_set(const struct emulation *emulation);
 uint64_t emulation_memory_held(void); /* bytes not freed, of all cards */
 uint64_t emulation_graph_launches(void);
+int emulation_is_choosy(void);
 
 #ifdef __cplusplus
 }

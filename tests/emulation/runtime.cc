@@ -102,12 +102,13 @@ void drain(cudaStream_t stream) {
 
 extern "C" emulation emulation_default(void) {
     const char *text = getenv("EMULATED_CUDA");
-    uint64_t devices = 1, driver = CUDART_VERSION, memory = 1u << 30, fail_after = 0;
+    uint64_t devices = 1, driver = CUDART_VERSION, memory = 1u << 30, fail_after = 0, choosy = 0;
     read_number(text, "devices=", &devices);
     read_number(text, "driver=", &driver);
     read_number(text, "memory=", &memory);
     read_number(text, "fail_after=", &fail_after);
-    return emulation{ (int)devices, (int)driver, memory, fail_after };
+    read_number(text, "choosy=", &choosy);
+    return emulation{ (int)devices, (int)driver, memory, fail_after, (int)choosy };
 }
 
 extern "C" void emulation_set(const emulation *what) {
@@ -128,6 +129,10 @@ extern "C" uint64_t emulation_memory_held(void) {
 
 extern "C" uint64_t emulation_graph_launches(void) {
     return the_machine().launches;
+}
+
+extern "C" int emulation_is_choosy(void) {
+    return the_machine().what.choosy;
 }
 
 void emulation_enqueue(cudaStream_t stream, work what) {

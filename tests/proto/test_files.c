@@ -114,7 +114,8 @@ static void test_batches(void **state)
     static const struct { enum field field; const char *a, *b; bool together; } cases[] = {
         {FIELD_VAE, INK, FROG, false}, {FIELD_LORA, INK, FROG, false}, {FIELD_LORA, INK, "", false},
         {FIELD_LORA, INK ":1", INK, true}, {FIELD_EMBEDDING, INK ":a", INK ":b", false}, {FIELD_INIT, INK, FROG, true},
-        {FIELD_INIT, INK, "", false}, {FIELD_MASK, "", FROG, false},
+        {FIELD_INIT, INK, "", false}, {FIELD_MASK, "", FROG, false}, {FIELD_DETERMINISTIC, "true", "yes", true},
+        {FIELD_DETERMINISTIC, "true", "false", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error error;

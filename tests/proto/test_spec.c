@@ -41,6 +41,16 @@ static void test_golden_bytes(void **state)
     spec_canonical(&text, &spec);
     assert_non_null(strstr(bytes_text(&text), "\"clip_skip\":\"2\",\"model\""));
     assert_non_null(strstr(bytes_text(&text), "\"negative\":\"blur\",\"prompt\""));
+    bytes_clear(&text);
+    assert_ok(spec_set(&spec, FIELD_DETERMINISTIC, "false", &error));
+    spec_canonical(&text, &spec);
+    assert_null(strstr(bytes_text(&text), "deterministic")); /* neutral: keys of before it was there stay */
+    bytes_clear(&text);
+    assert_ok(spec_set(&spec, FIELD_DETERMINISTIC, "True", &error));
+    spec_canonical(&text, &spec);
+    assert_non_null(strstr(bytes_text(&text), "\"clip_skip\":\"2\",\"deterministic\":\"true\",\"model\""));
+    assert_fails(spec_set(&spec, FIELD_DETERMINISTIC, "maybe", &error), ERR_INVALID,
+                 "deterministic: \"maybe\" is not known; there are false, true");
     bytes_release(&text);
     spec_release(&spec);
 }
@@ -88,6 +98,7 @@ static void spec_draw(struct spec *spec, uint64_t *seed)
     spec->cfg_rescale = decimal_reduce((struct decimal){(int64_t)(draw(seed) % 11), 1});
     if (!digest_is_zero(&spec->init))
         spec->strength = decimal_reduce((struct decimal){1 + (int64_t)(draw(seed) % 100), 2});
+    spec->deterministic = draw(seed) % 2;
     spec->prediction = (enum predicts)(draw(seed) % PREDICTS_COUNT);
     spec->sampler = (enum sampler)(draw(seed) % SAMPLER_COUNT);
     spec->schedule = spec->sampler == SAMPLER_DDIM ? SCHEDULE_LEADING
