@@ -10,7 +10,7 @@ enum err studio_open(struct studio *studio, const char *device, uint32_t threads
     struct memory_need need;
     enum err err = device_open(&opened.device, device, numerics_name(spec->numerics), threads, error);
     if (!err)
-        err = spec_memory_check(&need, opened.device, spec, places, device_memory(opened.device), error);
+        err = spec_memory_check(&need, opened.device, spec, places, 1, device_memory(opened.device), error);
     if (!err)
         err = spec_model_load(&opened.model, opened.device, spec, places, error);
     if (!err)

@@ -142,6 +142,10 @@ MUST_USE enum err model_memory_check(struct memory_need *need, struct device *de
 MUST_USE enum err renderer_create(struct renderer **renderer, struct model *model, uint64_t budget_bytes,
                                   struct error *error);
 void renderer_destroy(struct renderer *renderer);
+/* What it holds now: prompts, recorded runs and their scratch; its refiner's too. */
+uint64_t renderer_held(const struct renderer *renderer);
+/* Another bound from the next batch on. */
+void renderer_bound(struct renderer *renderer, uint64_t budget_bytes);
 
 /* From here on the renderer's jobs are handed on to `refiner` (its latents must be of the same kind) where their refiner_switch says.
  * The refiner gets half of the budget. */

@@ -271,6 +271,18 @@ void renderer_destroy(struct renderer *renderer) {
     free(renderer);
 }
 
+uint64_t renderer_held(const struct renderer *renderer) {
+    return bytes_needed(renderer, 0, 0) + (renderer->refiner == NULL ? 0 : renderer_held(renderer->refiner));
+}
+
+void renderer_bound(struct renderer *renderer, uint64_t budget_bytes) {
+    renderer->budget = budget_bytes;
+    if (renderer->refiner != NULL) {
+        renderer->refiner->budget = budget_bytes / 2;
+        renderer->budget -= budget_bytes / 2;
+    }
+}
+
 enum err renderer_refine(struct renderer *renderer, struct model *refiner, struct error *error) {
     const struct model_shape *first = &renderer->model->shape, *second = &refiner->shape;
     assert(renderer->refiner == NULL);
@@ -283,7 +295,7 @@ enum err renderer_refine(struct renderer *renderer, struct model *refiner, struc
     }
     enum err err = renderer_create(&renderer->refiner, refiner, renderer->budget / 2, error);
     if (err == ERR_OK) {
-        renderer->budget -= renderer->budget / 2;
+        renderer_bound(renderer, renderer->budget);
     }
     return err;
 }

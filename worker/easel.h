@@ -1,8 +1,9 @@
 /*
- * easel.h - one device with the last two models ready on it: the painter that really draws. A model is ready in one numerics:
- * in another it is another.
+ * easel.h - one device with as many models ready on it as its memory holds: the painter that really draws. A model is ready in
+ * one numerics: in another it is another.
  *
- * A model's renderer is kept with it, so that its planned memory and cached conditionings serve batch after batch.
+ * A model's renderer is kept with it, so that its planned memory and cached conditionings serve batch after batch. Whoever needs
+ * memory takes it from those that were used longest ago: first what their renderers hold, then the models.
  */
 #ifndef WORKER_EASEL_H
 #define WORKER_EASEL_H

@@ -20,6 +20,8 @@ struct painter {
                      const struct file_places *places, const struct render_watch *watch, struct error *error);
     /* As render_finish: from any thread, several at once, while others are drawn. NULL: `draw` leaves nothing to do. */
     void (*finish)(void *context, struct rendered *rendered, const struct spec *spec);
+    /* The models that need no loading now, at most `most` of them: how many. NULL: it says nothing. */
+    size_t (*ready)(void *context, struct digest *models, size_t most);
     uint32_t numerics; /* what it computes with, bit by enum numerics; 0: fp32 alone */
 };
 

@@ -119,10 +119,10 @@ static enum err add_refiner_need(struct memory_need *need, struct device *device
 }
 
 enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
-                           const struct file_places *places, uint64_t budget_bytes, struct error *error) {
+                           const struct file_places *places, size_t batch, uint64_t budget_bytes, struct error *error) {
     struct wanted_model wanted;
     struct memory_need found;
-    struct render_size size = { .width = spec->width, .height = spec->height, .batch = 1,
+    struct render_size size = { .width = spec->width, .height = spec->height, .batch = (uint32_t)batch,
                                 .guided = decimal_value(spec->cfg) > 1.0, .vae_tiling = spec->vae_tiling };
     enum err err = wanted_find(&wanted, spec, places, error);
     if (!err)

@@ -34,10 +34,10 @@ struct digest spec_model_key(const struct spec *spec);
 /* The model that draws this job, of the files in these places. */
 MUST_USE enum err spec_model_load(struct model **model, struct device *device, const struct spec *spec,
                                   const struct file_places *places, struct error *error);
-/* ERR_MEMORY, both values said, where that model and one picture of this job would take more than `budget_bytes` (0: no
- * bound). Predicted from shapes: no weight is read. */
+/* ERR_MEMORY, both values said, where that model and `batch` pictures of this job's size would take more than `budget_bytes`
+ * (0: no bound). Predicted from shapes: no weight is read. */
 MUST_USE enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
-                                    const struct file_places *places, uint64_t budget_bytes, struct error *error);
+                                    const struct file_places *places, size_t batch, uint64_t budget_bytes, struct error *error);
 /* The model that walks the end of the job's way; NULL: none. */
 MUST_USE enum err spec_refiner_load(struct model **refiner, struct device *device, const struct spec *spec,
                                     const struct file_places *places, struct error *error);
