@@ -251,7 +251,7 @@ enum err model_load_files(struct model **model, struct device *device, const str
     struct model *loaded = memory_get(sizeof *loaded);
     struct source source = { 0 };
     loaded->backend = device->backend;
-    enum err err = source_open(&source, files, error);
+    enum err err = source_open(&source, files, backend_plans(device->backend), error);
     for (size_t i = 0; err == ERR_OK && i < sizeof PARTS / sizeof *PARTS; i++) {
         err = PARTS[i](loaded, &source, error);
     }

@@ -14,8 +14,8 @@
 
 enum { MODEL_JSON_LIMIT = 1 << 20 };
 
-enum err source_open(struct source *source, const struct model_files *files, struct error *error) {
-    struct source opened = { .files = files };
+enum err source_open(struct source *source, const struct model_files *files, bool measures, struct error *error) {
+    struct source opened = { .files = files, .measures = measures };
     enum err err = loras_open(&opened.loras, files->loras, files->lora_count, error);
     if (err == ERR_OK && file_exists(files->model)) {
         err = checkpoint_open(&opened.checkpoint, files->model, error);
@@ -85,6 +85,9 @@ enum err source_component(struct component **component, const struct source *sou
                        ? open_own_vae(&opened, source, error)
                    : source->checkpoint != NULL ? checkpoint_component(&opened, source->checkpoint, name, error)
                                                 : component_open(&opened, source->files->model, name, error);
+    if (err == ERR_OK && source->measures) {
+        component_measure(opened);
+    }
     if (err == ERR_OK && strcmp(name, "vae") != 0) {
         err = loras_attach(source->loras, opened, error);
     }

@@ -17,11 +17,12 @@ struct loras;
 
 struct source {
     const struct model_files *files; /* borrowed */
+    bool measures;                   /* its components give shapes alone */
     struct checkpoint *checkpoint;   /* NULL: a folder */
     struct loras *loras;
 };
 
-MUST_USE enum err source_open(struct source *source, const struct model_files *files, struct error *error);
+MUST_USE enum err source_open(struct source *source, const struct model_files *files, bool measures, struct error *error);
 /* After the last component: what of the LoRAs found no place. */
 MUST_USE enum err source_finish(const struct source *source, struct error *error);
 void source_close(struct source *source);

@@ -291,6 +291,10 @@ static enum err prepare_joined(struct weight *weight, const struct weight_view *
     return err;
 }
 
+bool backend_plans(const struct backend *backend) {
+    return backend->ops->weight_prepare == NULL;
+}
+
 enum err weight_create(struct weight **weight, struct backend *backend, enum weight_use use,
                        const struct weight_view *views, size_t count, struct error *error) {
     struct weight whole;
@@ -300,7 +304,7 @@ enum err weight_create(struct weight **weight, struct backend *backend, enum wei
     }
     whole.backend = backend;
     whole.dtype = kept_dtype(use, views, count);
-    if (backend->ops->weight_prepare == NULL) {
+    if (backend_plans(backend)) {
         *weight = memory_get(sizeof **weight);
         **weight = whole;
         (*weight)->bytes = backend->ops->weight_measure(backend, *weight);

@@ -54,6 +54,7 @@ const char *backend_build(void); /* what was built in beside the CPU: "without C
 /* A device on which models are only checked and runs only planned: weights are accepted by shape, buffers have a size and
  * no memory, programs can be recorded and not run. All sizes are those on `device` (borrowed; NULL: 0). */
 struct backend *backend_create_planner(const struct backend *device);
+bool backend_plans(const struct backend *backend); /* is it a planner? The data of weights' views is not read then, and may be NULL */
 
 /* The class within which bytes agree: "cpu x86-64-v4", "cpu x86-64-v3", "cpu generic", "reference", "cuda sm_90 fp16". */
 const char *backend_class(const struct backend *backend);

@@ -267,6 +267,10 @@ static float *make_floats(struct component *component, size_t count) {
     return component->made[component->made_count++] = memory_get_array(count, sizeof(float));
 }
 
+void component_measure(struct component *component) {
+    component->measured = true;
+}
+
 void component_settle(struct component *component) {
     while (component->made_count)
         free(component->made[--component->made_count]);
@@ -301,8 +305,8 @@ static enum err view_transposed(struct weight_view *view, struct component *comp
     if (view->dims != 2)
         return refuse_form(component, slot, view, "a matrix", error);
     size_t rows = view->shape[1], columns = view->shape[0], size = view->dtype == DTYPE_F32 ? 4 : 2;
-    float *out = make_floats(component, rows * columns);
-    for (size_t c = 0; c < columns; c++)
+    float *out = component->measured ? NULL : make_floats(component, rows * columns);
+    for (size_t c = 0; out && c < columns; c++)
         for (size_t r = 0; r < rows; r++)
             floats_widen(&out[r * columns + c], (const char *)view->data + (c * rows + r) * size, view->dtype, 1);
     *view = (struct weight_view){ out, DTYPE_F32, 2, { rows, columns } };
@@ -322,6 +326,8 @@ enum err slot_view(struct weight_view *view, struct component *component, const 
         found.dims = 2;
     else if (slot->form != SLOT_PLAIN)
         err = view_third(&found, component, slot, error);
+    if (component->measured)
+        found.data = NULL;
     if (err == ERR_OK)
         *view = found;
     return err;
@@ -330,6 +336,10 @@ enum err slot_view(struct weight_view *view, struct component *component, const 
 /* The weight with its LoRAs, in f32. */
 static void merge_parts(struct weight_view *view, struct component *component, const struct slot *slot) {
     size_t count = view_elements(view);
+    if (component->measured) {
+        view->dtype = DTYPE_F32;
+        return;
+    }
     float *merged = make_floats(component, count);
     floats_widen(merged, view->data, view->dtype, count);
     for (const struct lora_part *part = slot->parts; part; part = lora_part_next(part))

@@ -35,9 +35,10 @@ struct component {
     size_t slot_count;
     float **made;       /* views that are no file's bytes: [made_count] until component_settle */
     size_t made_count;
+    bool measured;      /* component_measure */
 };
 
-/* The tensor of a slot in the form that is asked for, without LoRAs. */
+/* The tensor of a slot in the form that is asked for, without LoRAs; of a measured component without data. */
 MUST_USE enum err slot_view(struct weight_view *view, struct component *component, const struct slot *slot, struct error *error);
 void component_add_slot(struct component *component, const char *name, const struct safetensors *file, const char *source,
                         enum slot_form form);

@@ -68,6 +68,9 @@ void component_drop_pages(const struct component *component); /* safetensors_dro
 const char *component_name(const struct component *component);     /* "unet", borrowed */
 const json_t *component_config(const struct component *component); /* config.json, borrowed */
 
+/* From here on views have shape and dtype alone, data NULL: nothing is read, merged or made. */
+void component_measure(struct component *component);
+
 /* Views that component_tensor gave end here: some are no file's bytes but made for it (a fused projection, a merged LoRA). */
 void component_settle(struct component *component);
 

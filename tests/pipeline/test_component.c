@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "pipeline/weights/lora.h"
 #include "pipeline/weights/weights.h"
 
 #define MODEL BINARY_DIR "/tests/test_component.model"
@@ -196,6 +197,28 @@ static void test_refusals(void **state) {
     assert_non_null(strstr(error.message, "want a folder vae in it"));
 }
 
+/* Shapes alone: nothing is read, and no LoRA merged. */
+static void test_measured(void **state) {
+    (void)state;
+    const struct model_lora lora = { SOURCE_DIR "/tests/golden/extras/kohya.safetensors", 1.0 };
+    struct component *component;
+    struct loras *loras;
+    struct weight_view view;
+    struct error error;
+    must(component_open(&component, SOURCE_DIR "/tests/golden/models/tiny-a", "unet", &error), &error);
+    must(loras_open(&loras, &lora, 1, &error), &error);
+    component_measure(component);
+    must(loras_attach(loras, component, &error), &error);
+    must(component_tensor(&view, component, "conv_in.weight", 0, NULL, &error), &error);
+    assert_null(view.data);
+    assert_int_equal(view.dtype, DTYPE_F32);
+    assert_int_equal(view.dims, 4);
+    must(component_tensor(&view, component, "conv_norm_out.weight", 0, NULL, &error), &error); /* no LoRA's */
+    assert_null(view.data);
+    component_close(component);
+    loras_close(loras);
+}
+
 /* What the repository ships opens, all three components of it. */
 static void test_demo(void **state) {
     (void)state;
@@ -213,7 +236,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_layouts, setup),  cmocka_unit_test_setup(test_asking, setup),
         cmocka_unit_test_setup(test_shards, setup),   cmocka_unit_test_setup(test_refusals, setup),
-        cmocka_unit_test(test_demo),
+        cmocka_unit_test(test_demo),                  cmocka_unit_test(test_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,6 +153,25 @@ static void test_prediction(void **state) {
     free(folder);
 }
 
+/* A merged weight is f32 whatever its file holds: counted without merging it. */
+static void test_budget_with_loras(void **state) {
+    (void)state;
+    char *folder = tiny();
+    const struct model_lora lora = { SOURCE_DIR "/tests/golden/extras/kohya.safetensors", 0.5 };
+    const struct model_files files = { .model = folder, .loras = &lora, .lora_count = 1 };
+    const struct render_size size = { .width = 40, .height = 24, .batch = 1, .guided = true };
+    struct memory_need need, plain;
+    struct model *merged;
+    struct error error = { 0 };
+    ok(model_memory(&need, device, &files, &size, &error), &error);
+    ok(model_memory(&plain, device, &(struct model_files){ .model = folder }, &size, &error), &error);
+    ok(model_load_files(&merged, device, &files, &error), &error);
+    assert_int_equal(need.weights, model_shape(merged)->weight_bytes);
+    assert_true(need.weights >= plain.weights);
+    model_destroy(merged);
+    free(folder);
+}
+
 /* One latent, and a strip of them: levels of a single place. */
 static void test_smallest(void **state) {
     (void)state;
@@ -303,7 +322,7 @@ static void test_broken_models(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_prediction), cmocka_unit_test(test_budget_with_loras),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),
         cmocka_unit_test(test_smallest),
     };
