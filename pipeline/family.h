@@ -26,6 +26,7 @@ struct family {
     struct family_text texts[FAMILY_TEXTS]; /* their states side by side are the condition */
     uint32_t text_count;
     bool last_state;  /* the condition is the last state behind the final norm; else the state before it, as it is */
+    bool upcasts_vae; /* a VAE that says force_upcast decodes and encodes in f32 where the rest is f16 */
     bool pooled;      /* the last encoder's pooled text, and sizes, are added to the timestep's embedding */
 };
 

@@ -148,7 +148,7 @@ static enum err load_vae(struct model *model, const struct source *source, struc
     struct component *component = NULL;
     enum err err = source_component(&component, source, "vae", error);
     if (err == ERR_OK) {
-        err = vae_load(&model->vae, component, model->backend, error);
+        err = vae_load(&model->vae, component, model->backend, model->index.family->upcasts_vae, error);
     }
     component_close(component);
     return err;

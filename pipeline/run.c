@@ -13,7 +13,7 @@ static struct program *record_decoding(const struct decoding *decoding, const st
                                        uint32_t count, uint32_t width, uint32_t height) {
     uint32_t factor = model->shape.pixels_per_latent, h = height / factor, w = width / factor;
     size_t latent_size = sizeof(float) * h * w * model->shape.latent_channels, area = (size_t)width * height;
-    struct program *p = program_create(model->backend);
+    struct program *p = vae_program_create(&model->vae);
     struct tensor pixels = program_bind(p, decoding->pixels, first * area * 3, count, height, width, 3);
     struct tensor bad = program_bind(p, decoding->bad, first * sizeof(int32_t), count, 1, 1, 1);
     struct tensor unit = TENSOR_NONE;
@@ -125,7 +125,7 @@ enum err encoding_init(struct encoding *encoding, const struct model *model, uin
                        struct error *error) {
     uint32_t factor = model->shape.pixels_per_latent, channels = 2 * model->shape.latent_channels;
     uint32_t h = height / factor, w = width / factor;
-    struct encoding made = { .program = program_create(model->backend) };
+    struct encoding made = { .program = vae_program_create(&model->vae) };
     struct program *p = made.program;
     enum err err = buffer_create(&made.picture, model->backend, sizeof(float) * width * height * 3, error);
     if (err == ERR_OK) {

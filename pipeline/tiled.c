@@ -76,7 +76,7 @@ static void record_shape(struct tiled *tiled, uint32_t height, uint32_t width) {
     if (find_shape(tiled, height, width) != NULL) {
         return;
     }
-    struct program *p = program_create(tiled->model->backend);
+    struct program *p = vae_program_create(&tiled->model->vae);
     struct tensor latent = program_bind(p, tiled->latent, 0, 1, height, width, tiled->channels);
     op_copy(p, program_bind(p, tiled->decoded, 0, 1, height * factor, width * factor, 3),
             vae_record_decoder(p, &tiled->model->vae, latent));

@@ -297,12 +297,18 @@ bool backend_plans(const struct backend *backend) {
 
 enum err weight_create(struct weight **weight, struct backend *backend, enum weight_use use,
                        const struct weight_view *views, size_t count, struct error *error) {
+    return weight_create_as(weight, backend, backend->numerics, use, views, count, error);
+}
+
+enum err weight_create_as(struct weight **weight, struct backend *backend, enum dtype numerics, enum weight_use use,
+                          const struct weight_view *views, size_t count, struct error *error) {
     struct weight whole;
     enum err err = stack_shape(&whole, use, views, count, error);
     if (err != ERR_OK) {
         return err;
     }
     whole.backend = backend;
+    whole.numerics = numerics;
     whole.dtype = kept_dtype(use, views, count);
     if (backend_plans(backend)) {
         *weight = memory_get(sizeof **weight);

@@ -8,7 +8,7 @@
  * device, so that a GPU backend may capture the program once (a CUDA graph) and replay it for every step.
  *
  * Tensors are handles, channels last: [n,h,w,c]. Token sequences are [n,T,1,c]. What ops hand to each other is of the
- * device's numerics: f32, or f16 or bf16 on a GPU; sums are f32 at least in all of them. What the host reads and writes
+ * program's numerics, commonly the device's: f32, or f16 or bf16 on a GPU; sums are f32 at least in all of them. What the host reads and writes
  * (latents, conditioning, tables) is f32: an op that wants it narrower takes a copy first, by itself. Weights may be kept in
  * the precision of their file and widened where they are used, which changes no bit.
  *
@@ -86,6 +86,9 @@ enum weight_use {
  * product for query, key and value). The views may go away when this returns. */
 MUST_USE enum err weight_create(struct weight **weight, struct backend *backend, enum weight_use use,
                                 const struct weight_view *views, size_t count, struct error *error);
+/* The same for programs of these numerics (program_create_as). */
+MUST_USE enum err weight_create_as(struct weight **weight, struct backend *backend, enum dtype numerics, enum weight_use use,
+                                   const struct weight_view *views, size_t count, struct error *error);
 void weight_destroy(struct weight *weight);
 size_t weight_bytes(const struct weight *weight);
 
@@ -109,14 +112,16 @@ struct tensor {
     enum dtype dtype; /* F32 also stands for i32 and u8, where an op says so */
 };
 
-struct program *program_create(struct backend *backend);
+struct program *program_create(struct backend *backend); /* in the device's numerics */
+/* In others: the device's or F32, for a network that overflows F16. Its weights are of the same (weight_create_as). */
+struct program *program_create_as(struct backend *backend, enum dtype numerics);
 void program_destroy(struct program *program);
 struct backend *program_backend(const struct program *program);
 
 /* A tensor that lives in `buffer` from byte `offset` on (dtype f32, or i32 for ids, indexes and counters). */
 struct tensor program_bind(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
                            uint32_t w, uint32_t c);
-/* The same of the device's numerics, for what never leaves it: keys and values of prompts. */
+/* The same of the program's numerics, for what never leaves the device: keys and values of prompts. */
 struct tensor program_bind_own(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
                                uint32_t w, uint32_t c);
 struct tensor tensor_slice(struct tensor tensor, uint32_t first, uint32_t count);

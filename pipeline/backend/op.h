@@ -69,6 +69,7 @@ struct value {
 
 struct program {
     struct backend *backend;
+    enum dtype numerics;
     struct op *ops;
     size_t op_count;
     struct value *values;
@@ -95,6 +96,7 @@ struct weight {
     uint32_t rows;       /* N, Cout, length of a vector, rows of a table */
     uint32_t columns;    /* elements a row: K, Cin*kh*kw, 1, D */
     uint32_t kh, kw, cin; /* of a convolution; linear: 1, 1, K */
+    enum dtype numerics; /* of the programs that use it */
     enum dtype dtype; /* of data: the file's, F32 for vectors and for stacks whose parts differ */
     size_t bytes;
     void *data; /* the device's own layout */

@@ -9,8 +9,14 @@
 #include "pipeline/backend/op.h"
 
 struct program *program_create(struct backend *backend) {
+    return program_create_as(backend, backend->numerics);
+}
+
+struct program *program_create_as(struct backend *backend, enum dtype numerics) {
     struct program *program = memory_get(sizeof *program);
+    assert(numerics == backend->numerics || numerics == DTYPE_F32);
     program->backend = backend;
+    program->numerics = numerics;
     return program;
 }
 
@@ -56,7 +62,7 @@ static struct tensor tensor_make(uint32_t id, uint32_t n, uint32_t h, uint32_t w
 }
 
 static struct tensor value_scratch(struct program *program, uint32_t n, uint32_t h, uint32_t w, uint32_t c) {
-    enum dtype numerics = program->backend->numerics;
+    enum dtype numerics = program->numerics;
     struct value value = { .size = (size_t)n * h * w * c * dtype_size(numerics), .first = UINT32_MAX };
     return tensor_make(value_add(program, value), n, h, w, c, numerics);
 }
@@ -76,7 +82,7 @@ struct tensor program_bind(struct program *program, struct buffer *buffer, size_
 
 struct tensor program_bind_own(struct program *program, struct buffer *buffer, size_t offset, uint32_t n, uint32_t h,
                                uint32_t w, uint32_t c) {
-    return bind(program, buffer, offset, n, h, w, c, program->backend->numerics);
+    return bind(program, buffer, offset, n, h, w, c, program->numerics);
 }
 
 struct tensor tensor_slice(struct tensor tensor, uint32_t first, uint32_t count) {
@@ -148,6 +154,8 @@ static void value_touch(struct program *program, struct tensor tensor, uint32_t 
 
 static void op_add(struct program *program, struct op op) {
     assert(!program->finished);
+    assert(op.weight == NULL || op.weight->numerics == program->numerics);
+    assert(op.bias == NULL || op.bias->numerics == program->numerics);
     if (is_power_of_two(program->op_count)) {
         size_t room = program->op_count == 0 ? 1 : program->op_count * 2;
         program->ops = memory_grow(program->ops, room, sizeof *program->ops);
@@ -168,9 +176,9 @@ static void op_add(struct program *program, struct op op) {
     program->ops[program->op_count++] = op;
 }
 
-/* `x` in the device's numerics: itself, or a copy. A slice stays one, of a copy of the whole. */
+/* `x` in the program's numerics: itself, or a copy. A slice stays one, of a copy of the whole. */
 static struct tensor own(struct program *p, struct tensor x) {
-    if (!tensor_exists(x) || x.dtype == p->backend->numerics) {
+    if (!tensor_exists(x) || x.dtype == p->numerics) {
         return x;
     }
     struct op op = op_make(OP_COPY);
@@ -213,7 +221,7 @@ void op_linear_into(struct program *p, struct tensor out, struct tensor x, const
         check_vector(bias, weight->rows);
     }
     check_residual(p, residual, out);
-    if (out.dtype != p->backend->numerics) {
+    if (out.dtype != p->numerics) {
         op_copy(p, out, op_linear(p, x, weight, bias, activation, residual));
         return;
     }

@@ -98,7 +98,7 @@ enum err unet_load(struct unet *unet, struct component *component, struct backen
     }
     *unet = (struct unet){ .config = config };
     struct loader *loader = &unet->loader;
-    loader_init(loader, component, backend);
+    loader_init(loader, component, backend, backend_numerics(backend));
     uint32_t first = config.widths[0], time = time_width(&config);
     unet->time1 = load_linear(loader, time, first, true, "time_embedding.linear_1");
     unet->time2 = load_linear(loader, time, time, true, "time_embedding.linear_2");

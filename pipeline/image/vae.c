@@ -11,7 +11,7 @@ static const float EPSILON = 1e-6f; /* of every norm in an AutoencoderKL; no con
 
 enum err vae_config_read(struct vae_config *out, const json_t *json, struct error *error) {
     static const char *const DOWN[] = { "DownEncoderBlock2D", NULL }, *const UP[] = { "UpDecoderBlock2D", NULL };
-    static const char *const SKIPPED[] = { "sample_size", "force_upcast", NULL }; /* everything is f32 here */
+    static const char *const SKIPPED[] = { "sample_size", NULL };
     uint32_t kinds[VAE_LEVELS_LIMIT];
     struct config config;
     struct vae_config read = { 0 };
@@ -23,6 +23,7 @@ enum err vae_config_read(struct vae_config *out, const json_t *json, struct erro
     read.layers = config_u32(&config, "layers_per_block", 1, 1, VAE_LAYERS_LIMIT);
     read.norm_groups = config_u32(&config, "norm_num_groups", 32, 1, VAE_WIDTH_LIMIT);
     read.scaling_factor = (float)config_real(&config, "scaling_factor", 0.18215, 1e-6, 1e6);
+    read.force_upcast = config_flag(&config, "force_upcast", true); /* diffusers' default */
     config_want(&config, "act_fn", "\"silu\"");
     config_want(&config, "in_channels", "3");
     config_want(&config, "out_channels", "3");
@@ -123,14 +124,15 @@ static void load_decoder(struct vae *vae) {
     half->conv_out = load_conv(loader, 3, first, 3, "decoder.conv_out");
 }
 
-enum err vae_load(struct vae *vae, struct component *component, struct backend *backend, struct error *error) {
+enum err vae_load(struct vae *vae, struct component *component, struct backend *backend, bool may_upcast, struct error *error) {
     struct vae_config config;
     enum err err = vae_config_read(&config, component_config(component), error);
     if (err != ERR_OK) {
         return err;
     }
+    bool upcast = may_upcast && config.force_upcast && backend_numerics(backend) == DTYPE_F16;
     *vae = (struct vae){ .config = config };
-    loader_init(&vae->loader, component, backend);
+    loader_init(&vae->loader, component, backend, upcast ? DTYPE_F32 : backend_numerics(backend));
     load_encoder(vae);
     load_decoder(vae);
     err = loader_finish(&vae->loader, error);
@@ -143,6 +145,10 @@ enum err vae_load(struct vae *vae, struct component *component, struct backend *
 void vae_release(struct vae *vae) {
     loader_release(&vae->loader);
     *vae = (struct vae){ 0 };
+}
+
+struct program *vae_program_create(const struct vae *vae) {
+    return program_create_as(vae->loader.backend, vae->loader.numerics);
 }
 
 /* ---- recording -------------------------------------------------------------------------------------------------- */

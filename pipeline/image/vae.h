@@ -23,6 +23,7 @@ struct vae_config {
     uint32_t layers;                   /* layers_per_block; the decoder has one more */
     uint32_t norm_groups;
     float scaling_factor;
+    bool force_upcast; /* its activations overflow f16 */
 };
 MUST_USE enum err vae_config_read(struct vae_config *config, const json_t *json, struct error *error);
 uint32_t vae_pixels_per_latent(const struct vae_config *config); /* 2^(levels-1) */
@@ -52,9 +53,14 @@ struct vae {
     struct loader loader; /* owns the parameters */
     struct vae_half encoder, decoder;
 };
-MUST_USE enum err vae_load(struct vae *vae, struct component *component, struct backend *backend, struct error *error);
+/* may_upcast: where its config says force_upcast and the device computes in f16, the VAE is prepared and drawn in f32, as
+ * diffusers' SDXL pipelines do it, and those alone: the VAEs of SD 1 and 2 carry the flag as a default and fit into f16. */
+MUST_USE enum err vae_load(struct vae *vae, struct component *component, struct backend *backend, bool may_upcast,
+                           struct error *error);
 void vae_release(struct vae *vae);
 
+/* A program in the VAE's numerics: what the two below are recorded into. */
+struct program *vae_program_create(const struct vae *vae);
 /* latents [n,h,w,L] -> picture [n,h*f,w*f,3] in -1..1 (about). */
 struct tensor vae_record_decoder(struct program *program, const struct vae *vae, struct tensor latents);
 /* picture [n,H,W,3] in -1..1 -> mean and log variance of the posterior [n,H/f,W/f,2L], unscaled. */

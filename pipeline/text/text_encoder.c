@@ -77,7 +77,7 @@ enum err text_encoder_load(struct text_encoder *encoder, struct component *compo
     }
     *encoder = (struct text_encoder){ .config = config };
     struct loader *loader = &encoder->loader;
-    loader_init(loader, component, backend);
+    loader_init(loader, component, backend, backend_numerics(backend));
     encoder->tokens = load_table(loader, config.vocabulary, config.width, "text_model.embeddings.token_embedding");
     encoder->positions = load_table(loader, config.positions, config.width, "text_model.embeddings.position_embedding");
     encoder->layers = memory_get_array(config.layers, sizeof *encoder->layers);

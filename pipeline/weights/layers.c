@@ -11,8 +11,8 @@
 
 enum { STACK_LIMIT = 3, MISSING_NAMED = 3, DROP_BYTES = 1 << 20 };
 
-void loader_init(struct loader *loader, struct component *component, struct backend *backend) {
-    *loader = (struct loader){ .component = component, .backend = backend };
+void loader_init(struct loader *loader, struct component *component, struct backend *backend, enum dtype numerics) {
+    *loader = (struct loader){ .component = component, .backend = backend, .numerics = numerics };
 }
 
 enum err loader_finish(struct loader *loader, struct error *error) {
@@ -86,7 +86,7 @@ static const struct weight *load(struct loader *loader, enum weight_use use, con
         loader->error.code = component_tensor(&views[i], loader->component, names[i], dims, shape, &loader->error);
     }
     if (loader->error.code == ERR_OK) {
-        loader->error.code = weight_create(&weight, loader->backend, use, views, count, &loader->error);
+        loader->error.code = weight_create_as(&weight, loader->backend, loader->numerics, use, views, count, &loader->error);
     }
     component_settle(loader->component);
     if (loader->error.code != ERR_OK) {
@@ -146,7 +146,7 @@ enum err load_made_table(const struct weight **table, struct loader *loader, con
                          struct error *error) {
     struct weight_view view = { .data = rows, .dtype = DTYPE_F32, .dims = 2, .shape = { count, width } };
     struct weight *made;
-    enum err err = weight_create(&made, loader->backend, WEIGHT_TABLE, &view, 1, error);
+    enum err err = weight_create_as(&made, loader->backend, loader->numerics, WEIGHT_TABLE, &view, 1, error);
     if (err == ERR_OK) {
         keep(loader, made, (uint64_t)count * width);
         *table = made;

@@ -22,6 +22,7 @@ enum { LAYER_NAME_LIMIT = 256 };
 struct loader {
     struct component *component; /* borrowed while loading */
     struct backend *backend;
+    enum dtype numerics;     /* of the programs that will use them */
     struct weight **weights; /* owned */
     size_t count;
     uint64_t parameters;
@@ -31,7 +32,7 @@ struct loader {
     size_t missing_count;
 };
 
-void loader_init(struct loader *loader, struct component *component, struct backend *backend);
+void loader_init(struct loader *loader, struct component *component, struct backend *backend, enum dtype numerics);
 /* After the last part: the first trouble, or parameters that nobody asked for. */
 MUST_USE enum err loader_finish(struct loader *loader, struct error *error);
 void loader_release(struct loader *loader); /* destroys the weights */

@@ -100,7 +100,8 @@ static void download(struct backend *backend, void *host, const void *data, size
 /* ---- weights ------------------------------------------------------------------------------------------------------ */
 
 static size_t weight_measure(const struct backend *backend, const struct weight *weight) {
-    return (size_t)weight->rows * weight->columns * dtype_size(backend->numerics);
+    (void)backend;
+    return (size_t)weight->rows * weight->columns * dtype_size(weight->numerics);
 }
 
 /* Parameters go up as the file has them; the card reorders and converts them. Convolutions become [Cout,kh,kw,Cin]. */
@@ -124,7 +125,7 @@ static enum err weight_prepare(struct weight *weight, const void *plain, struct 
         if (taps > 1) {
             kernel_heads_merge(cuda->stream, weight->dtype, ordered, file, weight->rows, taps, weight->cin, 1);
         }
-        kernel_convert(cuda->stream, weight->data, backend->numerics, taps > 1 ? ordered : file, weight->dtype, count, 1.0f);
+        kernel_convert(cuda->stream, weight->data, weight->numerics, taps > 1 ? ordered : file, weight->dtype, count, 1.0f);
         wait(backend);
         err = check(backend, error);
     }
@@ -133,7 +134,7 @@ static enum err weight_prepare(struct weight *weight, const void *plain, struct 
     if (err != ERR_OK) {
         memory_destroy(backend, weight->data, 0);
     }
-    weight->dtype = backend->numerics;
+    weight->dtype = weight->numerics;
     return err;
 }
 
