@@ -29,7 +29,7 @@ static enum err print_workers(const struct message_workers_report *report, bool 
             json_array_append_new(list, worker_json(&report->workers[i]));
         return output_json(json_pack("{s:o}", "workers", list), error);
     }
-    printf("%-24s %-20s %8s %8s %8s  %s\n", "WORKER", "DEVICE", "DONE", "FAILED", "LEASED", "DOING");
+    printf("%-24s %-20s %8s %8s %8s %6s  %s\n", "WORKER", "DEVICE", "DONE", "FAILED", "LEASED", "BATCH", "DOING");
     for (size_t i = 0; i < report->count; i++) {
         const struct worker_status *w = &report->workers[i];
         char doing[96] = "idle";
@@ -37,8 +37,8 @@ static enum err print_workers(const struct message_workers_report *report, bool 
             snprintf(doing, sizeof doing, "benched for %" PRIu64 " s", (w->benched_ms + 999) / 1000);
         else if (w->phase)
             snprintf(doing, sizeof doing, "%s %u/%u", work_phase_name(w->phase), w->step, w->steps);
-        printf("%-24.24s %-20.20s %8" PRIu64 " %8" PRIu64 " %8u  %s\n", output_safe(w->name), output_safe(w->device_class),
-               w->jobs_done, w->jobs_failed, w->leased, doing);
+        printf("%-24.24s %-20.20s %8" PRIu64 " %8" PRIu64 " %8u %6u  %s\n", output_safe(w->name), output_safe(w->device_class),
+               w->jobs_done, w->jobs_failed, w->leased, w->batch, doing);
         if (w->draining)
             printf("%-24s draining: it ends what it has, and leaves\n", "");
         if (*w->bench_reason)

@@ -70,7 +70,7 @@ static void fill_worker(struct worker_status *status, const struct coordinator *
     *status = (struct worker_status){
         .worker = worker->number, .name = worker->name, .host = hello->host, .device = hello->device,
         .device_class = hello->device_class, .version = hello->version, .pid = hello->pid, .threads = hello->threads,
-        .batch = hello->batch, .connected_unix_ms = session->connected_unix_ms,
+        .batch = worker->batch, .connected_unix_ms = session->connected_unix_ms,
         .silent_ms = farm->now_ms - session->heard_ms, .jobs_done = session->jobs_done, .jobs_failed = session->jobs_failed,
         .leased = worker->leased, .jobs_per_second = rate_per_second(&session->rate, farm->now_ms),
         .protocol = session->protocol, .draining = worker->draining,

@@ -379,6 +379,13 @@ static void take_hold(struct coordinator *farm, struct session *session, const s
         log_lease(LOG_INFO, "lease-adopted", session->worker, lease, "");
 }
 
+/* Beside every request: how it draws, and what it need not load. */
+static void take_report(struct worker *worker, const struct message_lease_request *request) {
+    const struct worker_report report = { request->batch, request->width, request->height, request->models, request->model_count };
+    if (request->batch)
+        worker_set_report(worker, &report);
+}
+
 void session_take(struct coordinator *farm, const struct route *route, struct message *message) {
     struct session *session = session_find(&farm->sessions, route);
     struct error error;
@@ -395,6 +402,7 @@ void session_take(struct coordinator *farm, const struct route *route, struct me
     heard_again(&farm->sessions, session, farm->now_ms);
     switch (message->type) {
     case MESSAGE_LEASE_REQUEST:
+        take_report(session->worker, &message->lease_request);
         wait_begin(&farm->sessions, session, message->lease_request.jobs, message->request);
         break;
     case MESSAGE_PROGRESS: take_progress(farm, session, &message->progress); break;

@@ -29,6 +29,7 @@ void worker_destroy(struct worker *worker) {
     free(worker->models);
     free(worker->speeds);
     free(worker->limits);
+    free(worker->ready);
     free(worker->bench_reason);
     free(worker);
 }
@@ -48,11 +49,29 @@ static void worker_add_model(struct worker *worker, const struct digest *model) 
 
 void worker_set_facts(struct worker *worker, const struct worker_facts *facts) {
     worker->batch = facts->batch ? facts->batch : 1;
+    worker->batch_pixels = 0;
+    worker->ready_count = 0;
     worker->memory_bytes = facts->memory_bytes;
     worker->numerics = facts->numerics ? facts->numerics : 1u << NUMERICS_FP32;
     worker->model_count = 0;
     for (size_t i = 0; i < facts->model_count; i++)
         worker_add_model(worker, &facts->models[i]);
+}
+
+void worker_set_report(struct worker *worker, const struct worker_report *report) {
+    worker->batch = report->batch;
+    worker->batch_pixels = (uint64_t)report->width * report->height;
+    worker->ready = memory_grow(worker->ready, report->model_count, sizeof *worker->ready);
+    worker->ready_count = report->model_count;
+    if (report->model_count)
+        memcpy(worker->ready, report->models, report->model_count * sizeof *worker->ready);
+}
+
+static bool is_ready(const struct worker *worker, const struct digest *model) {
+    for (size_t i = 0; i < worker->ready_count; i++)
+        if (digest_equal(&worker->ready[i], model))
+            return true;
+    return digest_is_zero(model);
 }
 
 bool worker_has_model(const struct worker *worker, const struct digest *model) {
@@ -72,6 +91,8 @@ void worker_loads(struct worker *worker, const struct spec *spec) {
 
 int worker_affinity(const struct worker *worker, const struct spec *spec) {
     if (digest_equal(&worker->loaded, &spec->model) && digest_equal(&worker->loaded_refiner, &spec->refiner))
+        return 2;
+    if (is_ready(worker, &spec->model) && is_ready(worker, &spec->refiner))
         return 2;
     return worker_has_model(worker, &spec->model) &&
            (digest_is_zero(&spec->refiner) || worker_has_model(worker, &spec->refiner));
@@ -126,7 +147,12 @@ static struct memory_limit *find_limit(const struct worker *worker, const struct
 
 uint32_t worker_batch(const struct worker *worker, const struct spec *spec) {
     const struct memory_limit *limit = find_limit(worker, spec);
-    return limit && limit->jobs < worker->batch ? limit->jobs : worker->batch;
+    uint64_t pixels = (uint64_t)spec->width * spec->height, batch = worker->batch;
+    if (pixels > worker->batch_pixels && worker->batch_pixels) {
+        batch = batch * worker->batch_pixels / pixels;
+        batch = batch ? batch : 1;
+    }
+    return limit && limit->jobs < batch ? limit->jobs : (uint32_t)batch;
 }
 
 void worker_limit(struct worker *worker, const struct spec *spec, uint32_t jobs) {

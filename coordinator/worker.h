@@ -33,6 +33,14 @@ struct worker_facts {
     size_t model_count;
 };
 
+/* What it says of itself when it asks for work. */
+struct worker_report {
+    uint32_t batch;                     /* drawn at once of the size drawn last */
+    uint32_t width, height;             /* that size; 0: it has drawn nothing yet */
+    const struct digest *models;        /* [model_count] on its device, which need no loading; copied */
+    size_t model_count;
+};
+
 struct speed {
     struct digest model;
     double unit_ms;                     /* milliseconds a unit, the latest counting most; 0: not measured */
@@ -58,9 +66,12 @@ struct worker {
     char *name;
     bool present, draining;
     uint32_t batch, numerics;
+    uint64_t batch_pixels;              /* of one picture of such a batch; 0: of any size */
     uint64_t memory_bytes;
     struct digest *models;              /* [model_count] at hand */
     size_t model_count;
+    struct digest *ready;               /* [ready_count] on its device */
+    size_t ready_count;
     struct digest loaded;               /* of the latest lease; zero: none yet */
     struct digest loaded_refiner;       /* beside it; zero: none */
     struct speed *speeds;               /* [speed_count] by model */
@@ -92,6 +103,7 @@ double spec_cost(const struct spec *spec);
 struct worker *worker_create(uint64_t number, const char *name);
 void worker_destroy(struct worker *worker);
 void worker_set_facts(struct worker *worker, const struct worker_facts *facts);
+void worker_set_report(struct worker *worker, const struct worker_report *report);
 
 bool worker_has_model(const struct worker *worker, const struct digest *model);
 void worker_loads(struct worker *worker, const struct spec *spec); /* its models are at hand from now on */
@@ -103,7 +115,8 @@ bool worker_can_numerics(const struct worker *worker, enum numerics numerics);
 void worker_learn(struct worker *worker, const struct digest *model, double cost, uint32_t render_ms);
 double worker_unit_ms(const struct worker *worker, const struct digest *model); /* 0: not measured */
 
-/* How many jobs of this model and size it may be given at once: its batch, or less. 0: none. */
+/* How many jobs of this model and size it may be given at once: its batch, less of larger pictures than those that it was
+ * reported of, and no more than memory had room for. 0: none. */
 uint32_t worker_batch(const struct worker *worker, const struct spec *spec);
 void worker_limit(struct worker *worker, const struct spec *spec, uint32_t jobs);
 

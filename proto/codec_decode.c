@@ -175,8 +175,14 @@ static void decode_welcome(struct reader *reader, struct message *message, Farm_
 
 static void decode_lease_request(struct reader *reader, struct message *message, Farm__Envelope *envelope)
 {
-    message->lease_request.jobs = envelope->lease_request->jobs;
-    want_range(reader, message->lease_request.jobs, 1, UINT32_MAX, "jobs");
+    const Farm__LeaseRequest *body = envelope->lease_request;
+    struct message_lease_request *to = &message->lease_request;
+    *to = (struct message_lease_request){ .jobs = body->jobs, .batch = body->batch, .width = body->width, .height = body->height };
+    want_range(reader, to->jobs, 1, UINT32_MAX, "jobs");
+    want_range(reader, to->batch, 0, LIMIT_BATCH, "batch");
+    want_range(reader, to->width, 0, LIMIT_SIDE, "width");
+    want_range(reader, to->height, 0, LIMIT_SIDE, "height");
+    to->models = take_digests(reader, &to->model_count, &body->models, LIMIT_MODELS_AT_HAND, "models");
 }
 
 static void decode_assign(struct reader *reader, struct message *message, Farm__Envelope *envelope)

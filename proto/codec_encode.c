@@ -162,6 +162,10 @@ static void encode_lease_request(Farm__Envelope *envelope, const struct message 
 {
     BODY(lease_request, LeaseRequest);
     body->jobs = message->lease_request.jobs;
+    body->batch = message->lease_request.batch;
+    body->width = message->lease_request.width;
+    body->height = message->lease_request.height;
+    body->models = data_of(message->lease_request.models, message->lease_request.model_count * DIGEST_SIZE);
 }
 
 static void encode_assign(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)

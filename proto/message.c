@@ -110,6 +110,7 @@ void message_release(struct message *message)
 {
     switch (message->type) {
     case MESSAGE_REFUSED: free(message->refused.text); break;
+    case MESSAGE_LEASE_REQUEST: free(message->lease_request.models); break;
     case MESSAGE_WORKER_HELLO: worker_hello_release(&message->worker_hello); break;
     case MESSAGE_HOLD:
     case MESSAGE_ASSIGN: assign_release(&message->assign); break;

@@ -105,7 +105,13 @@ struct message_welcome {
     uint32_t liveness_ms;    /* silence after which leases go elsewhere */
     uint64_t credit_bytes;   /* at most so many result bytes unacknowledged */
 };
-struct message_lease_request { uint32_t jobs; };
+struct message_lease_request {
+    uint32_t jobs;
+    uint32_t batch;         /* drawn at once of the size drawn last; 0: not said */
+    uint32_t width, height; /* that size; 0: nothing was drawn yet */
+    struct digest *models;  /* on the device: they need no loading */
+    size_t model_count;     /* at most LIMIT_MODELS_AT_HAND */
+};
 
 struct assigned_job {
     struct digest key;

@@ -100,6 +100,7 @@ done:
 static enum err open_parts(struct agent *agent, struct error *error) {
     const struct agent_options *options = &agent->options;
     char *outbox = path_join(options->cache, "outbox"), *models = path_join(options->cache, "models");
+    char *batches = path_join(options->cache, "batches.json");
     enum err err = folder_create(options->cache, error);
     if (!err)
         err = take_lock(&agent->lock, options->cache, error);
@@ -115,11 +116,12 @@ static enum err open_parts(struct agent *agent, struct error *error) {
         agent->delivery = delivery_create(agent->outbox);
         err = workshop_create(&agent->workshop,
                               &(struct workshop_options){ options->painter, agent->models, agent->outbox, agent->post,
-                                                          options->threads, options->batch },
+                                                          options->threads, options->batch, batches },
                               error);
     }
     free(outbox);
     free(models);
+    free(batches);
     return err;
 }
 
@@ -194,6 +196,8 @@ static uint64_t next_request(struct agent *agent, enum request_kind kind) {
 
 static void say_hello(struct agent *agent, uint64_t now_ms) {
     const struct agent_options *options = &agent->options;
+    struct workshop_state state;
+    workshop_get_state(&state, agent->workshop);
     struct message hello = {
         .type = MESSAGE_WORKER_HELLO,
         .request = next_request(agent, REQUEST_HELLO),
@@ -207,12 +211,13 @@ static void say_hello(struct agent *agent, uint64_t now_ms) {
             .device_class = (char *)options->painter.device_class,
             .version = SEEDFARM_VERSION,
             .threads = options->threads,
-            .batch = options->batch ? options->batch : workshop_room(agent->workshop),
+            .batch = state.batch,
             .memory_bytes = options->memory_bytes,
             .numerics = options->painter.numerics ? options->painter.numerics : 1u << NUMERICS_FP32,
         },
     };
     struct error error;
+    free(state.models);
     if (link_send(agent->link, NULL, &hello, &error) != ERR_OK)
         return; /* not connected: ZeroMQ goes on trying, the socket turns writable when it is */
     agent->presence = GREETING;
@@ -369,11 +374,14 @@ static bool wants_lease(struct agent *agent, uint64_t now_ms) {
 }
 
 static void ask_lease(struct agent *agent) {
+    struct workshop_state state;
+    workshop_get_state(&state, agent->workshop);
     /* Since protocol 2 the coordinator decides by our speed; before, it gave what was asked for. */
-    uint32_t jobs = agent->welcome.protocol >= 2 ? LIMIT_BATCH : workshop_room(agent->workshop);
     struct message message = { .type = MESSAGE_LEASE_REQUEST, .request = next_request(agent, REQUEST_LEASE),
-                               .lease_request = { jobs } };
+                               .lease_request = { agent->welcome.protocol >= 2 ? LIMIT_BATCH : state.batch, state.batch, state.width,
+                                                  state.height, state.models, state.model_count } };
     agent->lease_asked = send_message(agent, &message) == ERR_OK;
+    free(state.models);
 }
 
 static void send_progress(struct agent *agent, uint64_t now_ms) {

@@ -16,10 +16,10 @@ struct agent_options {
     const char *host;
     const char *device;      /* "cpu" */
     uint32_t threads;        /* that compute; those that finish pictures are no more */
-    uint32_t batch;          /* largest batch; 0: by the size of the pictures */
+    uint32_t batch;          /* largest batch; 0: what gains most (batches.h) */
     uint64_t memory_bytes;   /* 0: no bound */
     uint32_t hang_ms;        /* the drawing thread that shows no progress for so long is taken for hung; 0: 600,000 */
-    const char *cache;       /* folder of outbox/, models/ and lock; one worker at a time */
+    const char *cache;       /* folder of outbox/, models/, batches.json and lock; one worker at a time */
     uint64_t cache_bytes;    /* for models; 0: no bound */
     const char *models;      /* colon-separated folders, or NULL */
     struct painter painter;  /* what draws */

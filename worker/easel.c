@@ -202,6 +202,13 @@ static enum err easel_load(void *context, const struct spec *spec, const struct 
     return err;
 }
 
+static bool easel_fits(void *context, const struct spec *spec, const struct file_places *places, uint32_t count) {
+    const struct easel *easel = context;
+    struct memory_need need;
+    struct error error;
+    return spec_memory_check(&need, easel->newest->device, spec, places, count, easel->memory_bytes, &error) == ERR_OK;
+}
+
 static size_t easel_ready(void *context, struct digest *models, size_t most) {
     const struct easel *easel = context;
     size_t count = 0;
@@ -249,7 +256,7 @@ uint64_t easel_memory(const struct easel *easel) {
 
 struct painter easel_painter(struct easel *easel) {
     const struct device *device = easel->devices[NUMERICS_FP32];
-    struct painter painter = { easel, device_class(device), easel_load, easel_draw, easel_finish, easel_ready, 0 };
+    struct painter painter = { easel, device_class(device), easel_load, easel_draw, easel_finish, easel_fits, easel_ready, 0 };
     for (int i = 0; i < NUMERICS_COUNT; i++)
         painter.numerics |= device_can(device, numerics_name((enum numerics)i)) ? 1u << i : 0;
     return painter;

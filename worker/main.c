@@ -31,7 +31,7 @@ static const char help[] =
     "  --device D           cpu, reference (slow, plain), cuda:N or cuda:GPU-UUID, or all: a process for each card, or for the\n"
     "                       CPU where there is none (default: cpu)\n"
     "  --threads N          threads that compute (default: the cores this process may use)\n"
-    "  --batch N            pictures drawn at once, at most (default: 16 at 128x128 and below, 1 at 512x512)\n"
+    "  --batch N            pictures drawn at once, at most (default: as many as gain, found while it works)\n"
     "  --memory BYTES       bound of weights and working memory; K, M, G may follow\n"
     "                       (default: seven eighths of the machine's, or what is free on the card)\n"
     "  --models PATH[:..]   folders of models, or a model's own folder; what is not there comes from the coordinator\n"

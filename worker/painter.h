@@ -20,6 +20,9 @@ struct painter {
                      const struct file_places *places, const struct render_watch *watch, struct error *error);
     /* As render_finish: from any thread, several at once, while others are drawn. NULL: `draw` leaves nothing to do. */
     void (*finish)(void *context, struct rendered *rendered, const struct spec *spec);
+    /* With what was loaded last: has the device memory for so many jobs like this at once, whatever else gives way? Predicted, no
+     * work. NULL: it always has. */
+    bool (*fits)(void *context, const struct spec *spec, const struct file_places *places, uint32_t count);
     /* The models that need no loading now, at most `most` of them: how many. NULL: it says nothing. */
     size_t (*ready)(void *context, struct digest *models, size_t most);
     uint32_t numerics; /* what it computes with, bit by enum numerics; 0: fp32 alone */

@@ -12,11 +12,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/batches.h"
 #include "worker/finisher.h"
 
 enum {
-    SIZES_REMEMBERED = 16, /* whose batch limit memory has lowered */
-    BATCH_PIXELS = 262144, /* 16 at 128x128 and below, 4 at 256x256, 1 at 512x512: more gains nothing on a CPU */
+    BATCH_PIXELS = 262144, /* 16 at 128x128 and below, 4 at 256x256, 1 at 512x512: more gains little on a CPU */
     BATCH_MOST = 16
 };
 
@@ -33,9 +33,8 @@ struct arrival {
 };
 
 /* Of the drawing thread, since its last lease: drawing, having models loaded, waiting for pictures to be finished and for a lease. */
-struct times { uint64_t drawing_ms, loading_ms, finishing_ms, waiting_ms; };
+struct times { uint64_t drawing_ns, loading_ns, finishing_ns, waiting_ns; };
 
-struct size_limit { uint32_t width, height, vae_tiling, batch; };
 
 struct workshop {
     struct workshop_options options;
@@ -47,10 +46,10 @@ struct workshop {
     struct arrival *arrivals, **last_arrival;
     bool stopping;
     struct lease *fetching; /* the model thread's own */
-    struct size_limit limits[SIZES_REMEMBERED]; /* the drawing thread's own */
-    uint32_t limit_next;
+    struct batches *batches; /* the drawing thread's own */
+    struct workshop_state state; /* under the mutex */
     struct times times; /* the drawing thread's own */
-    atomic_uint room, job_ms;
+    atomic_uint job_ms;
 };
 
 /* ---- queues --------------------------------------------------------------------------------------------------------- */
@@ -240,29 +239,61 @@ uint32_t workshop_batch(uint32_t width, uint32_t height) {
     return fits < 1 ? 1 : fits > BATCH_MOST ? BATCH_MOST : (uint32_t)fits;
 }
 
-/* Where memory has lowered the batch of this size; NULL: it has not. */
-static struct size_limit *find_limit(struct workshop *workshop, const struct spec *spec) {
-    for (int i = 0; i < SIZES_REMEMBERED; i++)
-        if (workshop->limits[i].width == spec->width && workshop->limits[i].height == spec->height &&
-            workshop->limits[i].vae_tiling == spec->vae_tiling)
-            return &workshop->limits[i];
-    return NULL;
+static struct batch_kind kind_of(const struct workshop *workshop, const struct spec *spec) {
+    struct batch_kind kind = { .model = spec->model, .numerics = spec->numerics, .width = spec->width, .height = spec->height,
+                               .vae_tiling = spec->vae_tiling, .guided = decimal_value(spec->cfg) > 1.0,
+                               .deterministic = spec->deterministic };
+    snprintf(kind.device_class, sizeof kind.device_class, "%s", workshop->options.painter.device_class);
+    return kind;
 }
 
-static uint32_t batch_limit(struct workshop *workshop, const struct spec *spec) {
-    uint32_t batch = workshop->options.batch ? workshop->options.batch : workshop_batch(spec->width, spec->height);
-    const struct size_limit *limit = find_limit(workshop, spec);
-    return limit && limit->batch < batch ? limit->batch : batch;
+struct question { const struct painter *painter; const struct lease *lease; };
+
+static bool fits(void *context, uint32_t count) {
+    const struct question *question = context;
+    const struct painter *painter = question->painter;
+    return !painter->fits || painter->fits(painter->context, &question->lease->specs[0], &question->lease->places, count);
+}
+
+/* How many of the lease's jobs to draw at once. A batch that was asked for is lowered by memory alone. */
+static uint32_t batch_limit(struct workshop *workshop, const struct lease *lease) {
+    const struct spec *spec = &lease->specs[0];
+    const struct batch_kind kind = kind_of(workshop, spec);
+    struct question question = { &workshop->options.painter, lease };
+    uint32_t asked = workshop->options.batch, first = asked ? asked : workshop_batch(spec->width, spec->height);
+    return batches_size(workshop->batches, &kind, first, fits, &question);
 }
 
 static void lower_limit(struct workshop *workshop, const struct spec *spec, uint32_t batch, const char *why) {
-    struct size_limit *limit = find_limit(workshop, spec);
-    if (!limit)
-        limit = &workshop->limits[workshop->limit_next++ % SIZES_REMEMBERED];
-    *limit = (struct size_limit){ spec->width, spec->height, spec->vae_tiling, batch };
+    const struct batch_kind kind = kind_of(workshop, spec);
+    batches_limit(workshop->batches, &kind, batch);
     char *text = text_format("%" PRIu32, batch);
     log_event(LOG_WARN, "batch-halved", "batch", text, "why", why, NULL);
     free(text);
+}
+
+static void note_batch(struct workshop *workshop, const struct spec *spec, size_t count, uint64_t ns) {
+    const struct batch_kind kind = kind_of(workshop, spec);
+    atomic_store(&workshop->job_ms, (unsigned)(ns / 1000000 / count));
+    if (!workshop->options.batch)
+        batches_note(workshop->batches, &kind, (uint32_t)count, spec->steps, (double)ns * 1e-6);
+}
+
+/* For the socket thread. */
+static void show_state(struct workshop *workshop, const struct spec *spec, uint32_t batch) {
+    const struct painter *painter = &workshop->options.painter;
+    struct digest models[LIMIT_MODELS_AT_HAND];
+    size_t count = painter->ready ? painter->ready(painter->context, models, LIMIT_MODELS_AT_HAND) : 0;
+    pthread_mutex_lock(&workshop->mutex);
+    struct workshop_state *state = &workshop->state;
+    state->batch = batch;
+    state->width = spec->width;
+    state->height = spec->height;
+    state->models = memory_grow(state->models, count, sizeof *models);
+    state->model_count = count;
+    if (count)
+        memcpy(state->models, models, count * sizeof *models);
+    pthread_mutex_unlock(&workshop->mutex);
 }
 
 /* A lease's batches follow one another, but its step count only grows: the coordinator takes growth for progress. */
@@ -331,16 +362,16 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
     const struct spec *specs[LIMIT_BATCH];
     struct rendered *rendered = memory_get_array(count, sizeof *rendered);
     struct error error;
-    uint64_t begin_ms = clock_monotonic_ms();
+    uint64_t begin_ns = clock_monotonic_ns();
     for (size_t i = 0; i < count; i++)
         specs[i] = &lease->specs[picked[i]];
     enum err err = painter->draw(painter->context, rendered, specs, count, &lease->places, &watch, &error);
-    uint64_t end_ms = clock_monotonic_ms();
-    workshop->times.drawing_ms += end_ms - begin_ms;
+    uint64_t end_ns = clock_monotonic_ns();
+    workshop->times.drawing_ns += end_ns - begin_ns;
     if (!err) {
-        atomic_store(&workshop->job_ms, (unsigned)((end_ms - begin_ms) / count));
+        note_batch(workshop, specs[0], count, end_ns - begin_ns);
         finisher_add(workshop->finisher, lease, picked, count, rendered);
-        workshop->times.finishing_ms += clock_monotonic_ms() - end_ms;
+        workshop->times.finishing_ns += clock_monotonic_ns() - end_ns;
         return ERR_OK;
     }
     if (err == ERR_MEMORY && count > 1) {
@@ -362,9 +393,9 @@ static void draw_lease(struct workshop *workshop, struct lease *lease) {
     size_t count = pick_jobs(picked, workshop, lease);
     post_wake(workshop->options.post);
     for (size_t at = 0; at < count && goes_on(workshop, lease); ) {
-        uint32_t limit = batch_limit(workshop, &lease->specs[0]);
+        uint32_t limit = batch_limit(workshop, lease);
         size_t batch = count - at < limit ? count - at : limit;
-        atomic_store(&workshop->room, limit);
+        show_state(workshop, &lease->specs[0], limit);
         stage.batches_left = (uint32_t)((count - at + limit - 1) / limit);
         enum err err = draw_batch(&stage, picked + at, batch);
         if (err == ERR_MEMORY)
@@ -378,10 +409,10 @@ static void draw_lease(struct workshop *workshop, struct lease *lease) {
 
 static enum err load(struct workshop *workshop, struct lease *lease, struct error *error) {
     const struct painter *painter = &workshop->options.painter;
-    uint64_t begin_ms = clock_monotonic_ms();
+    uint64_t begin_ns = clock_monotonic_ns();
     lease_set_progress(lease, PHASE_LOAD, 0, 0);
     enum err err = painter->load(painter->context, &lease->specs[0], &lease->places, error);
-    workshop->times.loading_ms += clock_monotonic_ms() - begin_ms;
+    workshop->times.loading_ns += clock_monotonic_ns() - begin_ns;
     return err;
 }
 
@@ -401,11 +432,11 @@ static void take_lease(struct workshop *workshop, struct lease *lease) {
 static void log_drawn(struct workshop *workshop, const struct lease *lease) {
     struct times *times = &workshop->times;
     char id[24], jobs[24], ms[4][24];
-    uint64_t parts[] = { times->drawing_ms, times->loading_ms, times->finishing_ms, times->waiting_ms };
+    uint64_t parts[] = { times->drawing_ns, times->loading_ns, times->finishing_ns, times->waiting_ns };
     snprintf(id, sizeof id, "%" PRIu64, lease->id);
     snprintf(jobs, sizeof jobs, "%zu", lease->count);
     for (int i = 0; i < 4; i++)
-        snprintf(ms[i], sizeof ms[i], "%" PRIu64, parts[i]);
+        snprintf(ms[i], sizeof ms[i], "%" PRIu64, parts[i] / 1000000);
     log_event(LOG_INFO, "drawn", "lease", id, "jobs", jobs, "drawing_ms", ms[0], "loading_ms", ms[1], "finishing_ms", ms[2],
               "waiting_ms", ms[3], NULL);
     *times = (struct times){ 0 };
@@ -413,12 +444,12 @@ static void log_drawn(struct workshop *workshop, const struct lease *lease) {
 
 static void *run_drawing(void *context) {
     struct workshop *workshop = context;
-    uint64_t free_ms = clock_monotonic_ms();
+    uint64_t free_ns = clock_monotonic_ns();
     for (struct lease *lease = queue_take(workshop, &workshop->to_draw); lease; lease = queue_take(workshop, &workshop->to_draw)) {
-        workshop->times.waiting_ms = clock_monotonic_ms() - free_ms;
+        workshop->times.waiting_ns = clock_monotonic_ns() - free_ns;
         if (!atomic_load(&lease->cancelled))
             take_lease(workshop, lease);
-        free_ms = clock_monotonic_ms();
+        free_ns = clock_monotonic_ns();
         log_drawn(workshop, lease);
         drop_places(workshop, lease);
         atomic_store(&lease->drawn, true);
@@ -466,6 +497,8 @@ static enum err start(struct workshop *workshop, struct error *error) {
 
 static void free_workshop(struct workshop *workshop) {
     finisher_destroy(workshop->finisher);
+    batches_close(workshop->batches);
+    free(workshop->state.models);
     while (workshop->arrivals) {
         struct arrival *arrival = workshop->arrivals;
         workshop->arrivals = arrival->next;
@@ -484,7 +517,8 @@ enum err workshop_create(struct workshop **out, const struct workshop_options *o
     workshop->to_prepare.last = &workshop->to_prepare.first;
     workshop->to_draw.last = &workshop->to_draw.first;
     workshop->last_arrival = &workshop->arrivals;
-    atomic_init(&workshop->room, options->batch ? options->batch : BATCH_MOST);
+    workshop->state.batch = options->batch ? options->batch : BATCH_MOST;
+    workshop->batches = batches_open(options->batches);
     atomic_init(&workshop->job_ms, UINT32_MAX);
     pthread_mutex_init(&workshop->mutex, NULL);
     pthread_condattr_init(&monotonic);
@@ -519,8 +553,13 @@ void workshop_cancel(struct workshop *workshop, struct lease *lease) {
     pthread_mutex_unlock(&workshop->mutex);
 }
 
-uint32_t workshop_room(struct workshop *workshop) {
-    return atomic_load(&workshop->room);
+void workshop_get_state(struct workshop_state *state, struct workshop *workshop) {
+    pthread_mutex_lock(&workshop->mutex);
+    *state = workshop->state;
+    state->models = memory_get_array(state->model_count, sizeof *state->models);
+    if (state->model_count)
+        memcpy(state->models, workshop->state.models, state->model_count * sizeof *state->models);
+    pthread_mutex_unlock(&workshop->mutex);
 }
 
 uint32_t workshop_job_ms(struct workshop *workshop) {

@@ -22,7 +22,8 @@ struct workshop_options {
     struct outbox *outbox;
     struct post *post;
     uint32_t threads;       /* that finish pictures: as many, but FINISH_THREADS at most */
-    uint32_t batch;         /* largest batch; 0: by the size of the pictures (workshop_batch) */
+    uint32_t batch;         /* largest batch; 0: what gains most, found on real work (batches.h) */
+    const char *batches;    /* file where that is remembered, or NULL */
 };
 
 MUST_USE enum err workshop_create(struct workshop **workshop, const struct workshop_options *options, struct error *error);
@@ -38,10 +39,16 @@ void workshop_chunk(struct workshop *workshop, struct message_chunk *chunk);
 enum { OBJECT_PREFIX = 7 };
 void workshop_chunk_refused(struct workshop *workshop, const uint8_t *object, enum err code, const char *text);
 
-/* Jobs of this size drawn at once where no batch was asked for. */
+/* Jobs of this size drawn at once where no batch was asked for and nothing is known yet. */
 uint32_t workshop_batch(uint32_t width, uint32_t height);
-/* How many jobs the next lease should have: a batch of the size that was drawn last, as far as memory allowed. */
-uint32_t workshop_room(struct workshop *workshop);
+/* What was drawn last, and the models that need no loading now. */
+struct workshop_state {
+    uint32_t batch;         /* how many at once: what the next lease should have of this size */
+    uint32_t width, height; /* 0: nothing was drawn yet */
+    struct digest *models;  /* [model_count], the caller's to free */
+    size_t model_count;
+};
+void workshop_get_state(struct workshop_state *state, struct workshop *workshop);
 /* Milliseconds a job took of late; UINT32_MAX: none was drawn yet. */
 uint32_t workshop_job_ms(struct workshop *workshop);
 

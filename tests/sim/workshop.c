@@ -280,8 +280,8 @@ uint32_t workshop_batch(uint32_t width, uint32_t height) {
     return 1;
 }
 
-uint32_t workshop_room(struct workshop *workshop) {
-    return workshop->room;
+void workshop_get_state(struct workshop_state *state, struct workshop *workshop) {
+    *state = (struct workshop_state){ .batch = workshop->room };
 }
 
 uint32_t workshop_job_ms(struct workshop *workshop) {

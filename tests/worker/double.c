@@ -102,7 +102,7 @@ static void finish(void *context, struct rendered *rendered, const struct spec *
 }
 
 struct painter double_painter(struct double_painter *painter) {
-    return (struct painter){ painter, "double", load, draw, finish, NULL, 0 };
+    return (struct painter){ painter, "double", load, draw, finish, NULL, NULL, 0 };
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------------------------------- */
