@@ -165,6 +165,13 @@ static void charge(struct scheduler *schedule, struct flight *flight, const stru
         share_charge(&schedule->share, flight->docket->user, flight->charged_ms);
 }
 
+void grant_settle(struct scheduler *schedule, struct flight *flight, const struct worker *worker) {
+    if (flight->docket && flight->charged_ms <= flight->cost * UNIT_MS_UNKNOWN) {
+        share_refund(&schedule->share, flight->docket->user, flight->charged_ms);
+        charge(schedule, flight, worker);
+    }
+}
+
 static struct lease *lend(struct scheduler *schedule, struct worker *worker, struct flight **mates, uint32_t count,
                           uint64_t now_ms) {
     uint32_t epoch = 0;

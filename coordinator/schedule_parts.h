@@ -46,6 +46,11 @@ void flight_back(struct scheduler *schedule, struct flight *flight, uint64_t aga
 /* All jobs of the lease come back in their order, at no charge; ends it. */
 void lease_return(struct scheduler *schedule, struct lease *lease);
 
+/* ---- grant.c ----------------------------------------------------------------------------------------------------------- */
+
+/* The job was handed out before anything was measured, all but free: its user is charged now that something is. */
+void grant_settle(struct scheduler *schedule, struct flight *flight, const struct worker *worker);
+
 /* ---- tail.c ------------------------------------------------------------------------------------------------------------ */
 
 /* Will the others end all that waits before this worker would end one job like `flight`? */

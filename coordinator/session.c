@@ -439,14 +439,14 @@ static void assign(struct coordinator *farm, struct session *session, struct lea
     };
     for (uint32_t i = 0; i < lease->count; i++)
         jobs[i] = (struct assigned_job){ lease->flights[i]->key, lease->flights[i]->canonical };
-    wait_end(&farm->sessions, session);
     enum err err = farm_send(farm, &session->route, &message);
     if (!err) {
+        wait_end(&farm->sessions, session);
         count_granted(&farm->sessions, lease->count, farm->now_ms);
         log_lease(LOG_INFO, "lease", session->worker, lease, "");
         return;
     }
-    schedule_ungrant(&farm->scheduler, lease); /* it asks again */
+    schedule_ungrant(&farm->scheduler, lease); /* its question stands: it would not ask again */
     if (err == ERR_UNREACHABLE)
         session_drop(farm, session, "its connection is gone");
 }

@@ -7,7 +7,7 @@
 
 /* ---- commits ------------------------------------------------------------------------------------------------------------ */
 
-static void learn(struct scheduler *schedule, struct worker *worker, const struct flight *flight, uint32_t render_ms) {
+static void learn(struct scheduler *schedule, struct worker *worker, struct flight *flight, uint32_t render_ms) {
     const struct digest *model = &flight->spec.model;
     struct speed *speed = NULL;
     worker_learn(worker, model, flight->cost, render_ms);
@@ -22,6 +22,7 @@ static void learn(struct scheduler *schedule, struct worker *worker, const struc
     double unit_ms = worker_unit_ms(worker, model);
     speed->unit_ms += ((speed->unit_ms > 0 ? 1.0 / 16 : 1) * (unit_ms - speed->unit_ms));
     schedule->unit_ms += ((schedule->unit_ms > 0 ? 1.0 / 16 : 1) * (unit_ms - schedule->unit_ms));
+    grant_settle(schedule, flight, worker);
     if (flight->docket)
         flight->docket->user->device_ms += render_ms; /* its sweep's is counted by the commit that makes it durable */
 }

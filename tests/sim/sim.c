@@ -134,6 +134,9 @@ int main(int count, char **texts) {
     uint64_t failed = arguments.jobs > 1 ? run_processes(&arguments) : run_seeds(&arguments, 0, 1);
     clock_gettime(CLOCK_MONOTONIC, &end);
     double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-    printf("sim: %s, %.0f seeds a second\n", failed ? "FAILED" : "all hold", (double)arguments.count / seconds);
+    if (!failed)
+        printf("sim: all hold, %.0f seeds a second\n", (double)arguments.count / seconds);
+    else
+        printf("sim: FAILED, after %.0f s\n", seconds);
     return failed ? 1 : 0;
 }
