@@ -13,8 +13,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "worker/delivery.h"
-#include "worker/workshop.h"
+#include "worker/agent_parts.h"
 
 enum {
     ANSWER_MS = 5000,         /* for WELCOME */
@@ -23,49 +22,8 @@ enum {
     SILENCE_LEAST_MS = 10000, /* an acknowledgement may wait for a slow disk */
     DRAIN_MS = 5000,
     LOCK_WAIT_MS = 3000,      /* a predecessor that was just killed may still be going */
-    NEARLY_MS = 1000,         /* a lease that ends within this: time to ask for the next */
-    NEARLY_MOST_MS = 15000,   /* slow ones: in their last quarter, as early as this */
     MESSAGES_A_TURN = 64,
-    IDLE_MS = 60000,
-    HANG_MS = 600000,
-    HANG_SHARE = 5            /* a cancelled lease that should end within one step has this part of it */
-};
-
-#define NEARLY_SHARE 0.75
-
-enum presence {
-    AWAY,     /* no coordinator, or it does not want us now: hello at next_hello_ms */
-    GREETING, /* hello sent: WELCOME or REFUSED until answer_by_ms */
-    PRESENT
-};
-
-struct agent {
-    struct agent_options options;
-    atomic_bool stop; /* set by any thread: apart from the loop's flags, which a compiler may read as one word */
-    int lock;
-    struct post *post;
-    struct outbox *outbox;
-    struct models *models;
-    struct workshop *workshop;
-    struct delivery *delivery;
-    struct link *link;
-    struct lease **leases; /* all in our hands */
-    size_t lease_count;
-
-    enum presence presence;
-    struct message_welcome welcome;
-    bool lease_asked;
-    uint64_t hello_ms, next_hello_ms, answer_by_ms, heard_ms, heartbeat_ms, no_lease_before_ms;
-    uint64_t backoff_ms, trouble_ms;
-    uint64_t requests;
-    uint64_t jitter; /* state of a small generator: spreads workers that lost the same coordinator */
-
-    bool draining, over;
-    bool finishing;           /* the coordinator wants no more of us: what we have is finished first */
-    uint64_t drain_by_ms;
-    struct error fatal;
-    struct error broken;      /* the device failed for good; code ERR_OK: it did not */
-    uint64_t broken_until_ms; /* for telling the coordinator */
+    IDLE_MS = 60000
 };
 
 /* ---- making --------------------------------------------------------------------------------------------------------- */
@@ -179,8 +137,7 @@ static void lose_coordinator(struct agent *agent, const char *why) {
     agent->next_hello_ms = agent->hello_ms ? agent->hello_ms + BACKOFF_MS : 0;
 }
 
-/* ERR_OK only where it was sent. */
-static enum err send_message(struct agent *agent, const struct message *message) {
+enum err agent_send(struct agent *agent, const struct message *message) {
     struct error error;
     enum err err = link_send(agent->link, NULL, message, &error);
     if (err == ERR_UNREACHABLE)
@@ -190,7 +147,7 @@ static enum err send_message(struct agent *agent, const struct message *message)
     return err;
 }
 
-static uint64_t next_request(struct agent *agent, enum request_kind kind) {
+uint64_t agent_next_request(struct agent *agent, enum request_kind kind) {
     return (uint64_t)kind << REQUEST_KIND_SHIFT | ++agent->requests;
 }
 
@@ -200,7 +157,7 @@ static void say_hello(struct agent *agent, uint64_t now_ms) {
     workshop_get_state(&state, agent->workshop);
     struct message hello = {
         .type = MESSAGE_WORKER_HELLO,
-        .request = next_request(agent, REQUEST_HELLO),
+        .request = agent_next_request(agent, REQUEST_HELLO),
         .worker_hello = {
             .protocol_least = PROTOCOL_OLDEST,
             .protocol = PROTOCOL_VERSION,
@@ -233,7 +190,7 @@ static void hold_leases(struct agent *agent) {
         if (lease->ended || atomic_load(&lease->cancelled))
             continue;
         lease_hold(&hold, lease);
-        enum err err = send_message(agent, &hold);
+        enum err err = agent_send(agent, &hold);
         message_release(&hold);
         if (err == ERR_LIMIT)
             lose_coordinator(agent, "its queue is full"); /* and greet it again */
@@ -276,128 +233,6 @@ static void take_hello_refusal(struct agent *agent, const struct message_refused
     free(wait);
 }
 
-/* ---- leases --------------------------------------------------------------------------------------------------------- */
-
-static void add_failure(struct agent *agent, uint64_t lease, uint32_t epoch, const struct digest *keys, size_t count,
-                        const struct error *error) {
-    char *jobs = text_format("%zu", count);
-    log_event(LOG_WARN, "failure", "jobs", count ? jobs : "lease", "code", err_name(error->code), "why", error->message, NULL);
-    free(jobs);
-    delivery_add_failure(agent->delivery, lease, epoch, keys, count, error);
-}
-
-static struct lease *find_lease(struct agent *agent, uint64_t id) {
-    for (size_t i = 0; i < agent->lease_count; i++)
-        if (agent->leases[i]->id == id && !atomic_load(&agent->leases[i]->cancelled))
-            return agent->leases[i];
-    return NULL;
-}
-
-/* The same ids as in the coordinator's log. */
-static void log_lease(const struct lease *lease) {
-    char id[24], jobs[24], key[DIGEST_HEX_SIZE];
-    snprintf(id, sizeof id, "%" PRIu64, lease->id);
-    snprintf(jobs, sizeof jobs, "%zu", lease->count);
-    digest_hex(&lease->keys[0], key);
-    log_event(LOG_INFO, "lease", "lease", id, "jobs", jobs, "first_key", key, NULL);
-}
-
-static void take_assign(struct agent *agent, const struct message_assign *assign) {
-    struct lease *lease = find_lease(agent, assign->lease);
-    struct error error;
-    agent->lease_asked = false;
-    if (agent->draining || agent->finishing || (lease && lease->epoch == assign->epoch))
-        return; /* goodbye gives it back; or we have it already */
-    if (lease_create(&lease, assign, &error) != ERR_OK) {
-        struct digest keys[LIMIT_BATCH];
-        for (size_t i = 0; i < assign->count; i++)
-            keys[i] = assign->jobs[i].key;
-        add_failure(agent, assign->lease, assign->epoch, keys, assign->count, &error);
-        return;
-    }
-    agent->leases = memory_grow(agent->leases, agent->lease_count + 1, sizeof(struct lease *));
-    agent->leases[agent->lease_count++] = lease;
-    log_lease(lease);
-    workshop_add(agent->workshop, lease);
-}
-
-static void take_revoke(struct agent *agent, const struct message_revoke *revoke) {
-    struct lease *lease = find_lease(agent, revoke->lease);
-    if (!lease || lease->epoch > revoke->epoch)
-        return;
-    workshop_cancel(agent->workshop, lease);
-    if (agent->welcome.protocol >= 2)
-        outbox_lose_lease(agent->outbox, lease->id); /* what it has finished may be there already */
-}
-
-/* Ended leases stay, and are reported as delivering, until their results are acknowledged: else they would run out. */
-static void drop_leases(struct agent *agent) {
-    for (size_t i = 0; i < agent->lease_count; ) {
-        struct lease *lease = agent->leases[i];
-        if (!lease->ended || (!atomic_load(&lease->cancelled) && outbox_holds_lease(agent->outbox, lease->id))) {
-            i++;
-            continue;
-        }
-        agent->leases[i] = agent->leases[--agent->lease_count];
-        lease_destroy(lease);
-    }
-}
-
-/* Will this lease soon be done, so that another should be asked for? Earlier would take jobs from idle workers, and a lease
- * that waits long runs out. */
-static bool nearly_done(struct agent *agent, const struct lease *lease, uint64_t now_ms) {
-    struct lease_progress progress = lease_get_progress(lease);
-    uint64_t begin_ms = atomic_load(&lease->begin_ms);
-    double total_ms = (double)workshop_job_ms(agent->workshop) * (double)lease->count, done = 0;
-    if (begin_ms && progress.steps && progress.step) {
-        done = (double)progress.step / progress.steps;
-        total_ms = (double)(now_ms - begin_ms) / done;
-    }
-    double left_ms = total_ms * (1 - done);
-    return left_ms <= NEARLY_MS || (done >= NEARLY_SHARE && left_ms <= NEARLY_MOST_MS);
-}
-
-static bool wants_lease(struct agent *agent, uint64_t now_ms) {
-    size_t undone = 0;
-    bool nearly = true;
-    if (agent->lease_asked || agent->draining || agent->finishing || now_ms < agent->no_lease_before_ms)
-        return false;
-    if (outbox_bytes(agent->outbox) > 2 * agent->welcome.credit_bytes)
-        return false; /* the coordinator does not keep up: its disk is full, say */
-    for (size_t i = 0; i < agent->lease_count; i++) {
-        if (agent->leases[i]->ended || atomic_load(&agent->leases[i]->drawn) || atomic_load(&agent->leases[i]->cancelled))
-            continue;
-        undone++;
-        nearly = nearly_done(agent, agent->leases[i], now_ms);
-    }
-    return undone == 0 || (undone == 1 && nearly);
-}
-
-static void ask_lease(struct agent *agent) {
-    struct workshop_state state;
-    workshop_get_state(&state, agent->workshop);
-    /* Since protocol 2 the coordinator decides by our speed; before, it gave what was asked for. */
-    struct message message = { .type = MESSAGE_LEASE_REQUEST, .request = next_request(agent, REQUEST_LEASE),
-                               .lease_request = { agent->welcome.protocol >= 2 ? LIMIT_BATCH : state.batch, state.batch, state.width,
-                                                  state.height, state.models, state.model_count } };
-    agent->lease_asked = send_message(agent, &message) == ERR_OK;
-    free(state.models);
-}
-
-static void send_progress(struct agent *agent, uint64_t now_ms) {
-    struct message message = { .type = MESSAGE_PROGRESS };
-    struct lease_progress *leases = memory_get_array(agent->lease_count + 1, sizeof *leases);
-    for (size_t i = 0; i < agent->lease_count && message.progress.count < LIMIT_LEASES; i++)
-        if (!atomic_load(&agent->leases[i]->cancelled))
-            leases[message.progress.count++] = lease_get_progress(agent->leases[i]);
-    message.progress.leases = leases;
-    if (send_message(agent, &message) == ERR_OK)
-        agent->heartbeat_ms = now_ms + agent->welcome.heartbeat_ms;
-    else
-        agent->heartbeat_ms = now_ms + agent->welcome.heartbeat_ms / 4 + 1; /* its queue is full, or it is away */
-    free(leases);
-}
-
 /* ---- notes from the other threads ----------------------------------------------------------------------------------- */
 
 static void send_fetch(struct agent *agent, const struct note *note) {
@@ -407,7 +242,7 @@ static void send_fetch(struct agent *agent, const struct note *note) {
     struct message message = { .type = MESSAGE_FETCH, .request = (uint64_t)REQUEST_FETCH << REQUEST_KIND_SHIFT | prefix,
                                .fetch = { note->object, note->offset, note->size } };
     /* What is not sent, the model thread asks for again after a while. */
-    if (agent->presence == PRESENT && send_message(agent, &message) != ERR_OK)
+    if (agent->presence == PRESENT && agent_send(agent, &message) != ERR_OK)
         log_event(LOG_DEBUG, "fetch-not-sent", NULL);
 }
 
@@ -423,7 +258,7 @@ static void device_broke(struct agent *agent, const struct error *error, uint64_
 static void take_failed(struct agent *agent, const struct note *note, uint64_t now_ms) {
     if (note->error.code == ERR_DEVICE)
         device_broke(agent, &note->error, now_ms);
-    add_failure(agent, note->lease_id, note->epoch, note->keys, note->count, &note->error);
+    agent_add_failure(agent, note->lease_id, note->epoch, note->keys, note->count, &note->error);
     if (note->count)
         return;
     agent->no_lease_before_ms = now_ms + agent->trouble_ms; /* our own trouble: a full disk does not clear in a moment */
@@ -449,7 +284,7 @@ static void take_notes(struct agent *agent, uint64_t now_ms) {
         }
         note_free(note);
     }
-    drop_leases(agent);
+    agent_drop_leases(agent);
 }
 
 /* ---- messages from the coordinator ---------------------------------------------------------------------------------- */
@@ -487,14 +322,14 @@ static void take_message(struct agent *agent, struct message *message, uint64_t 
         take_refused(agent, message->request, &message->refused, now_ms);
         break;
     case MESSAGE_ASSIGN:
-        take_assign(agent, &message->assign);
+        agent_take_assign(agent, &message->assign);
         break;
     case MESSAGE_REVOKE:
-        take_revoke(agent, &message->revoke);
+        agent_take_revoke(agent, &message->revoke);
         break;
     case MESSAGE_ACKNOWLEDGED:
         delivery_acknowledged(agent->delivery, message->request, message->keys.keys, message->keys.count);
-        drop_leases(agent);
+        agent_drop_leases(agent);
         break;
     case MESSAGE_WANTED:
         delivery_wanted(agent->delivery, message->keys.keys, message->keys.count);
@@ -552,14 +387,14 @@ static void act_present(struct agent *agent, uint64_t now_ms) {
     else if (err)
         log_event(LOG_ERROR, "send-failed", "why", error.message, NULL);
     if (agent->presence == PRESENT && now_ms >= agent->heartbeat_ms)
-        send_progress(agent, now_ms);
-    if (agent->presence == PRESENT && wants_lease(agent, now_ms))
-        ask_lease(agent);
+        agent_send_progress(agent, now_ms);
+    if (agent->presence == PRESENT && agent_wants_lease(agent, now_ms))
+        agent_ask_lease(agent);
 }
 
 static void say_goodbye(struct agent *agent) {
     agent->over = true;
-    if (agent->presence == PRESENT && send_message(agent, &(struct message){ .type = MESSAGE_GOODBYE }) == ERR_OK)
+    if (agent->presence == PRESENT && agent_send(agent, &(struct message){ .type = MESSAGE_GOODBYE }) == ERR_OK)
         log_event(LOG_INFO, "goodbye", NULL);
 }
 
@@ -590,28 +425,6 @@ static void finish(struct agent *agent) {
         say_goodbye(agent);
 }
 
-/* When this lease will be taken for hung if it does not move; UINT64_MAX: the drawing thread does not have it yet, or no more. */
-static uint64_t hangs_at_ms(const struct agent *agent, const struct lease *lease) {
-    uint64_t allowed_ms = agent->options.hang_ms ? agent->options.hang_ms : HANG_MS;
-    if (lease->ended || lease_get_progress(lease).phase == PHASE_FETCH)
-        return UINT64_MAX;
-    return atomic_load(&lease->moved_ms) + (atomic_load(&lease->cancelled) ? allowed_ms / HANG_SHARE : allowed_ms);
-}
-
-static void watch_renders(struct agent *agent, uint64_t now_ms) {
-    for (size_t i = 0; i < agent->lease_count; i++) {
-        const struct lease *lease = agent->leases[i];
-        struct lease_progress progress = lease_get_progress(lease);
-        if (hangs_at_ms(agent, lease) > now_ms)
-            continue;
-        error_set(&agent->fatal, ERR_STALE, "lease %" PRIu64 ": no progress in phase %s, step %" PRIu32 " of %" PRIu32 ", for %" PRIu64
-                  " ms: taken for hung", lease->id, work_phase_name(progress.phase), progress.step, progress.steps,
-                  now_ms - (uint64_t)atomic_load(&lease->moved_ms));
-        log_event(LOG_ERROR, "render-hangs", "why", agent->fatal.message, NULL);
-        return;
-    }
-}
-
 /* The report has arrived, or nobody takes it. Finished pictures wait in the outbox for the next life. */
 static void end_broken(struct agent *agent, uint64_t now_ms) {
     if (agent->presence != PRESENT || delivery_is_done(agent->delivery) || now_ms >= agent->broken_until_ms)
@@ -619,7 +432,7 @@ static void end_broken(struct agent *agent, uint64_t now_ms) {
 }
 
 static void act(struct agent *agent, uint64_t now_ms) {
-    watch_renders(agent, now_ms);
+    agent_watch_leases(agent, now_ms);
     if (agent->broken.code)
         end_broken(agent, now_ms);
     if (agent->finishing)
@@ -657,7 +470,7 @@ uint64_t agent_wakes_ms(const struct agent *agent, uint64_t now_ms) {
     else if (!greets(agent, now_ms))
         next_ms = earlier(next_ms, agent->next_hello_ms);
     for (size_t i = 0; i < agent->lease_count; i++)
-        next_ms = earlier(next_ms, hangs_at_ms(agent, agent->leases[i]));
+        next_ms = earlier(next_ms, agent_hangs_at_ms(agent, agent->leases[i]));
     if (agent->presence == PRESENT && now_ms < agent->no_lease_before_ms)
         next_ms = earlier(next_ms, agent->no_lease_before_ms);
     return agent->draining ? earlier(next_ms, agent->drain_by_ms) : next_ms;
