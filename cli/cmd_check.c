@@ -69,6 +69,8 @@ static enum err print(const struct sweep_file *file, uint64_t places, bool as_js
         printf(" (%" PRIu64 " combinations are excluded)", places - jobs);
     if (cost)
         printf(", %s U-Net evaluations", evaluation_count);
+    if (sweep_leaves_numerics(&file->sweep))
+        printf(", numerics auto: fixed at submission, by the coordinator's configuration");
     printf("\nfirst %" PRIu64 ": %s\n", first_index, output_safe(bytes_text(&first)));
     printf("last  %" PRIu64 ": %s\n", last_index, output_safe(bytes_text(&last)));
     err = output_flush(error);

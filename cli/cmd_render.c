@@ -92,6 +92,8 @@ static enum err resolve(struct spec *spec, struct file_places *places, const str
     struct sweep alone = { .fixed = *spec }; /* a sweep of one: sizes are checked in one place */
     if ((err = sweep_check_model(&alone, &facts, error)))
         goto done;
+    if (spec->numerics == NUMERICS_AUTO) /* nobody's configuration is asked: what every device computes with */
+        spec->numerics = NUMERICS_FP32;
     err = spec_check(spec, error);
 done:
     for (size_t i = 0; i < book.count; i++)

@@ -28,13 +28,16 @@ static enum err watch_to_end(struct farm *farm, const char *sweep, bool json, in
 static enum err print_submission(const struct submission *submission, const char *name, bool json, struct error *error) {
     char id[DIGEST_HEX_SIZE], jobs[32];
     digest_hex(&submission->sweep, id);
+    bool fixed = submission->automatic != NUMERICS_AUTO;
+    const char *numerics = numerics_name(submission->automatic);
     if (json)
-        return output_json(json_pack("{s:s, s:s, s:I, s:I, s:b}", "sweep", id, "name", name, "jobs",
+        return output_json(json_pack("{s:s, s:s, s:I, s:I, s:b, s:s*}", "sweep", id, "name", name, "jobs",
                                      (json_int_t)submission->jobs, "places", (json_int_t)submission->places, "known",
-                                     submission->known),
+                                     submission->known, "numerics_auto", fixed ? numerics : NULL),
                            error);
     output_count(jobs, submission->jobs);
-    printf("%s %s (%s jobs%s)\n", id, output_safe(name), jobs, submission->known ? ", known already" : "");
+    printf("%s %s (%s jobs%s%s%s)\n", id, output_safe(name), jobs, submission->known ? ", known already" : "",
+           fixed ? ", numerics auto is " : "", fixed ? numerics : "");
     return output_flush(error);
 }
 

@@ -28,7 +28,8 @@ void farm_close(struct farm *farm);
 MUST_USE enum err farm_ask(struct message *answer, struct farm *farm, struct message *question, enum message_type want,
                            struct error *error);
 
-/* What stands for SWEEP on a command line: the id (hex) of a sweep file where there is one, else the word itself.
+/* What stands for SWEEP on a command line: the id (hex) of a sweep file where there is one (its name, where it has numerics auto),
+ * else the word itself.
  * Owned by the caller. */
 MUST_USE enum err farm_sweep_word(char **word, const char *text, struct error *error);
 

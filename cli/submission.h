@@ -13,6 +13,7 @@ struct submission {
     struct digest sweep;
     uint64_t jobs, places;
     bool known; /* the very same sweep was there already */
+    enum numerics automatic; /* what numerics auto became; NUMERICS_AUTO: no job left it to the farm */
 };
 
 /* Everything that can be wrong with a sweep file is said before anything is stored: models found, their files whole and of the

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "proto/catalog.h"
 
 struct coordinator;
 
@@ -29,6 +30,7 @@ struct coordinator_options {
     uint32_t patience_percent;    /* of the time that a lease may stand without progress; 0: 100 */
     const struct user_weight *weights; /* [weight_count]; who is not named has weight 1 */
     uint32_t weight_count;
+    enum numerics numerics;       /* what numerics auto becomes in sweeps that are submitted; fp32 is 0 */
     uint64_t free_mark_bytes;     /* less free space than this stops leasing */
     uint64_t credit_bytes;        /* unacknowledged result bytes a worker may have; 0: 16 MiB */
 };

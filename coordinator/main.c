@@ -31,6 +31,7 @@ static const char help[] =
     "  --liveness-ms N        silence after which a worker's jobs go elsewhere (10000)\n"
     "  --max-batch N          jobs of one lease at most, 1..256 (256)\n"
     "  --patience-percent N   of the time that a lease may stand without progress, 1..10000 (100)\n"
+    "  --numerics N           what `numerics: auto` becomes in sweeps that are submitted: fp32, bf16 or fp16 (fp32)\n"
     "  --ledger FILE          the ledger elsewhere than in the store\n"
     "  --free-mark-bytes N    less free space than this stops leasing (268435456; 0: never)\n"
     "  --log FILE             append the log there (else stderr)\n"
@@ -87,10 +88,19 @@ static const struct option options_table[] = {
     { "liveness-ms", required_argument, NULL, 'v' },  { "max-batch", required_argument, NULL, 'n' },
     { "free-mark-bytes", required_argument, NULL, 'f' }, { "log", required_argument, NULL, 'o' },
     { "patience-percent", required_argument, NULL, 'p' }, { "ledger", required_argument, NULL, 'g' },
+    { "numerics", required_argument, NULL, 'u' },
     { "config", required_argument, NULL, 'c' },       { "die-with-parent", no_argument, NULL, 'd' },
     { "version", no_argument, NULL, 'V' },            { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
 };
+
+static enum err parse_numerics(enum numerics *numerics, const char *text, struct error *error) {
+    unsigned found;
+    if (catalog_name_parse(&found, FIELD_NUMERICS, text, NULL) != ERR_OK || found == NUMERICS_AUTO)
+        return error_set(error, ERR_INVALID, "--numerics: want fp32, bf16 or fp16, have \"%.80s\"", text);
+    *numerics = (enum numerics)found;
+    return ERR_OK;
+}
 
 static enum err take_option(struct arguments *arguments, int option, const char *value, struct error *error) {
     struct coordinator_options *options = &arguments->options;
@@ -103,6 +113,7 @@ static enum err take_option(struct arguments *arguments, int option, const char 
     case 'v': return parse_u32(&options->liveness_ms, "liveness-ms", value, 3600000, error);
     case 'n': return parse_u32(&options->max_batch, "max-batch", value, 256, error);
     case 'g': options->ledger = value; return ERR_OK;
+    case 'u': return parse_numerics(&options->numerics, value, error);
     case 'p': return parse_u32(&options->patience_percent, "patience-percent", value, 10000, error);
     case 'f': return parse_number(&options->free_mark_bytes, "free-mark-bytes", value, 0, INT64_MAX, error);
     case 'l':

@@ -24,6 +24,7 @@ struct submission {
     struct sweep *sweep;
     uint64_t places, jobs;
     bool known;
+    enum numerics automatic; /* as message_submitted has it */
     struct ledger_sweep row;
     enum err err;
     struct error error;
@@ -157,10 +158,33 @@ static enum err check_models(const struct submission *submission, struct error *
     return err;
 }
 
+/* Where jobs leave their numerics to the farm, the sweep becomes the one that says them, and is read again. */
+static enum err fix_numerics(struct submission *submission, struct sweep *sweep, struct error *error) {
+    struct message_submit *submit = &submission->submit;
+    struct bytes json = BYTES_INIT;
+    submission->automatic = NUMERICS_AUTO;
+    if (!sweep_leaves_numerics(sweep))
+        return ERR_OK;
+    submission->automatic = submission->farm->options.numerics;
+    sweep_fix_numerics(sweep, submission->automatic);
+    enum err err = sweep_resolved(&json, sweep, error);
+    sweep_release(sweep);
+    if (err) {
+        bytes_release(&json);
+        return err;
+    }
+    free(submit->sweep);
+    submit->sweep_size = json.size;
+    submit->sweep = (char *)bytes_take(&json).data;
+    return sweep_parse(sweep, submit->sweep, submit->sweep_size, error);
+}
+
 static enum err check_sweep(struct submission *submission, struct error *error) {
     const struct message_submit *submit = &submission->submit;
     struct sweep *sweep = memory_get(sizeof *sweep);
     enum err err = sweep_parse(sweep, submit->sweep, submit->sweep_size, error);
+    if (!err)
+        err = fix_numerics(submission, sweep, error);
     if (err) {
         free(sweep);
         return err;
@@ -206,7 +230,7 @@ static void answer(struct submission *submission) {
         .type = MESSAGE_SUBMITTED,
         .request = submission->request,
         .submitted = { .sweep = submission->id, .jobs = submission->jobs, .places = submission->places,
-                       .known = submission->known },
+                       .known = submission->known, .automatic = submission->automatic },
     };
     snprintf(jobs, sizeof jobs, "%" PRIu64, submission->jobs);
     digest_hex(&submission->id, hex);

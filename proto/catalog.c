@@ -14,7 +14,7 @@ static const char *const schedule_names[] = {"automatic", "uniform", "karras", "
 static const char *const rng_names[] = {"cpu", "nv", NULL};
 static const char *const syntax_names[] = {"plain", NULL};
 static const char *const predicts_names[] = {"model", "epsilon", "v", "sample", NULL};
-static const char *const numerics_names[] = {"fp32", "bf16", "fp16", NULL};
+static const char *const numerics_names[] = {"fp32", "bf16", "fp16", "auto", NULL};
 static const char *const truth_names[] = {"false", "true", NULL};
 
 static const struct field_info fields[FIELD_COUNT] = {
@@ -33,7 +33,7 @@ static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_VAE_TILING] = {FIELD_VAE_TILING, "vae_tiling", TYPE_U32, "0", "0", "0", "16384", NULL,
         "decode in overlapping tiles of so many pixels a side, in less memory; 0: in one piece", true},
     [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
-        "the arithmetic: fp32, or on a GPU bf16 or fp16; part of a job's key, because it changes the bytes", false},
+        "the arithmetic: fp32, or on a GPU bf16 or fp16; auto: as the farm is configured, fixed when a sweep is submitted", false},
     [FIELD_DETERMINISTIC] = {FIELD_DETERMINISTIC, "deterministic", TYPE_NAME, "false", "false", NULL, NULL, truth_names,
         "true: the same bytes whatever is drawn beside it, on a GPU too, which then draws it alone; a CPU always does", true},
     [FIELD_RNG] = {FIELD_RNG, "rng", TYPE_NAME, "cpu", "cpu", NULL, NULL, rng_names,
@@ -214,9 +214,8 @@ static const struct alias predicts_aliases[] = {
     {"v_prediction", PREDICTS_V}, {"v-prediction", PREDICTS_V}, {"eps", PREDICTS_EPSILON}, {"x0", PREDICTS_SAMPLE},
     {"original_sample", PREDICTS_SAMPLE}, {"flow_prediction", UNSUPPORTED}, {"flow", UNSUPPORTED}, {NULL, 0}};
 static const struct alias syntax_aliases[] = {{"a1111", UNSUPPORTED}, {"comfyui", UNSUPPORTED}, {NULL, 0}};
-/* What `auto` means is decided at submission: fp32, which every worker computes with. */
 static const struct alias numerics_aliases[] = {
-    {"auto", NUMERICS_FP32}, {"float32", NUMERICS_FP32}, {"bfloat16", NUMERICS_BF16}, {"float16", NUMERICS_FP16},
+    {"float32", NUMERICS_FP32}, {"bfloat16", NUMERICS_BF16}, {"float16", NUMERICS_FP16},
     {"half", NUMERICS_FP16}, {NULL, 0}};
 
 static const struct alias truth_aliases[] = {{"no", 0}, {"yes", 1}, {"off", 0}, {"on", 1}, {"0", 0}, {"1", 1}, {NULL, 0}};

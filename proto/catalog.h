@@ -74,7 +74,8 @@ enum schedule { SCHEDULE_AUTOMATIC, SCHEDULE_UNIFORM, SCHEDULE_KARRAS, SCHEDULE_
 enum rng { RNG_CPU, RNG_NV, RNG_COUNT };
 enum syntax { SYNTAX_PLAIN, SYNTAX_COUNT };
 enum predicts { PREDICTS_MODEL /* what its config says */, PREDICTS_EPSILON, PREDICTS_V, PREDICTS_SAMPLE, PREDICTS_COUNT };
-enum numerics { NUMERICS_FP32, NUMERICS_BF16, NUMERICS_FP16, NUMERICS_COUNT };
+/* AUTO: what the coordinator's configuration says, fixed when a sweep is submitted; never in a job. Devices count to COUNT. */
+enum numerics { NUMERICS_FP32, NUMERICS_BF16, NUMERICS_FP16, NUMERICS_COUNT, NUMERICS_AUTO = NUMERICS_COUNT };
 
 const char *sampler_name(enum sampler sampler);    /* "Euler a": A1111's */
 const char *schedule_name(enum schedule schedule); /* "karras" */

@@ -279,6 +279,8 @@ static void decode_submitted(struct reader *reader, struct message *message, Far
     message->submitted.jobs = body->jobs;
     message->submitted.places = body->places;
     message->submitted.known = body->known;
+    want_range(reader, body->automatic, 0, NUMERICS_COUNT, "automatic");
+    message->submitted.automatic = body->automatic ? (enum numerics)(body->automatic - 1) : NUMERICS_AUTO;
 }
 
 static void decode_piece(struct reader *reader, struct message *message, Farm__Envelope *envelope)

@@ -263,6 +263,7 @@ static void encode_submitted(Farm__Envelope *envelope, const struct message *mes
     body->jobs = message->submitted.jobs;
     body->places = message->submitted.places;
     body->known = message->submitted.known;
+    body->automatic = message->submitted.automatic == NUMERICS_AUTO ? 0 : (uint32_t)message->submitted.automatic + 1;
 }
 
 static void encode_piece(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)

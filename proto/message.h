@@ -170,6 +170,7 @@ struct message_submitted {
     struct digest sweep;
     uint64_t jobs, places;
     bool known;                  /* the very same sweep was there already */
+    enum numerics automatic;     /* what numerics auto became; NUMERICS_AUTO: no job left it to the farm */
 };
 struct message_put { struct digest digest; uint64_t offset, total; uint8_t *data; size_t size; };
 struct message_fetch { struct digest digest; uint64_t offset; uint32_t size; };

@@ -486,7 +486,8 @@ static bool spec_parse_plain(struct spec *spec, const void *data, size_t size)
 
     spec_init_neutral(&read);
     bytes_add(&copy, data, size);
-    bool plain = spec_read_plain(&read, (char *)copy.data) && spec_writes(&again, &read, data, size);
+    bool plain = spec_read_plain(&read, (char *)copy.data) && read.numerics != NUMERICS_AUTO &&
+                 spec_writes(&again, &read, data, size);
     if (plain)
         *spec = read;
     else
@@ -514,6 +515,10 @@ static enum err spec_parse_general(struct spec *spec, const void *data, size_t s
     code = spec_read(&read, object, error);
     if (code != ERR_OK)
         goto done;
+    if (read.numerics == NUMERICS_AUTO) {
+        code = error_set(error, ERR_INVALID, "job: numerics: want fp32, bf16 or fp16, have auto, which is fixed at submission");
+        goto done;
+    }
     if (!spec_writes(&again, &read, data, size)) {
         code = error_set(error, ERR_INVALID, "job: want canonical bytes (%zu of them: %.200s...), have %zu others", again.size,
                          bytes_text(&again), size);

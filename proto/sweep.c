@@ -257,3 +257,49 @@ enum err sweep_check_model(const struct sweep *sweep, const struct model_facts *
     }
     return code;
 }
+
+/* ---- numerics auto ------------------------------------------------------------------------------------------------ */
+
+/* Of `count` texts `stride` apart, those that say auto become `to`, if it is not NULL. Were there any? */
+static bool texts_fix(char **texts, uint64_t count, uint32_t stride, const char *to)
+{
+    bool any = false;
+    for (uint64_t i = 0; texts && i < count; i++) {
+        char **text = &texts[i * stride];
+        if (strcmp(*text, numerics_name(NUMERICS_AUTO)) != 0)
+            continue;
+        any = true;
+        if (to) {
+            free(*text);
+            *text = text_copy(to);
+        }
+    }
+    return any;
+}
+
+static bool axes_fix(const struct sweep *sweep, const char *to)
+{
+    bool any = false;
+    for (uint32_t a = 0; a < sweep->axis_count; a++) {
+        const struct axis *axis = &sweep->axes[a];
+        for (uint32_t f = 0; axis->kind == AXIS_VALUES && f < axis->field_count; f++)
+            if (axis->fields[f] == FIELD_NUMERICS)
+                any |= texts_fix(axis->values + f, axis->count, axis->field_count, to);
+    }
+    return any;
+}
+
+bool sweep_leaves_numerics(const struct sweep *sweep)
+{
+    return axes_fix(sweep, NULL) || sweep->fixed.numerics == NUMERICS_AUTO;
+}
+
+void sweep_fix_numerics(struct sweep *sweep, enum numerics numerics)
+{
+    const char *to = numerics_name(numerics);
+    axes_fix(sweep, to);
+    for (uint32_t e = 0; e < sweep->exclude_count; e++)
+        texts_fix(sweep->excludes[e].texts[FIELD_NUMERICS], sweep->excludes[e].counts[FIELD_NUMERICS], 1, to);
+    if (sweep->fixed.numerics == NUMERICS_AUTO)
+        sweep->fixed.numerics = numerics;
+}

@@ -96,6 +96,11 @@ MUST_USE enum err axis_text(struct bytes *text, const struct axis *axis, uint64_
 MUST_USE enum err sweep_resolved(struct bytes *json, const struct sweep *sweep, struct error *error);
 MUST_USE enum err sweep_parse(struct sweep *sweep, const void *data, size_t size, struct error *error);
 
+/* Does a job of the sweep leave its numerics to the farm (numerics auto)? Tables never do: they are refused when they are made. */
+bool sweep_leaves_numerics(const struct sweep *sweep);
+/* Fix them, in axes and excludes too. It is another sweep then, with another id: write it (sweep_resolved), and read that. */
+void sweep_fix_numerics(struct sweep *sweep, enum numerics numerics);
+
 /* Sizes against the model's factor, for every value of the size axis. Call once facts are known. */
 MUST_USE enum err sweep_check_model(const struct sweep *sweep, const struct model_facts *facts, struct error *error);
 

@@ -146,6 +146,9 @@ static enum err value_add(struct conversion *conversion, enum field field, const
     bytes_add(&conversion->text, cell->data, cell->size);
     bytes_clear(&conversion->normal);
     enum err code = conversion->value(conversion->context, &conversion->normal, field, bytes_text(&conversion->text), error);
+    if (code == ERR_OK && field == FIELD_NUMERICS && strcmp(bytes_text(&conversion->normal), numerics_name(NUMERICS_AUTO)) == 0)
+        code = error_set(error, ERR_UNSUPPORTED, "numerics: want fp32, bf16 or fp16 in a table, have auto: the sweep names a table by"
+                         " its bytes, which stay as they are");
     if (code == ERR_OK)
         json_text_add(out, conversion->normal.data, conversion->normal.size);
     return code;

@@ -21,6 +21,29 @@ class OperationsTest(farm.FarmTest):
     def draws(self, name):
         return [line["seed"] for line in self.log_lines(name) if line["event"] == "draw"]
 
+    def test_the_farm_says_what_auto_is(self):
+        """Fixed when a sweep is submitted, whatever the configuration says later; and a file with auto goes by its name."""
+        text = SWEEP.format(first=1, last=2, steps=1) + "numerics: auto\n"
+        config = self.write("coordinator.json", json.dumps({"numerics": "bf16"}))
+        coordinator = self.start_coordinator("store", None, "--config", config)
+        said = self.submit("half", text)
+        self.assertIn("numerics auto is bf16", said)
+        self.assertNotIn("auto", self.submit("full", text.replace("auto", "fp32")))
+        self.assertIn("numerics auto: fixed at submission", self.seedfarm("check", self.path("half.yaml")))
+        coordinator.terminate()
+        coordinator.wait(30)
+        coordinator.stdout.close()
+        self.start_coordinator("store", None)
+        self.start_worker()
+        self.wait_state("full")
+        self.assertEqual(self.ask("explain", self.path("half.yaml"))["rule"], "no-numerics") # bf16: a CPU has none
+        self.assertTrue(json.loads(self.submit("full", text, "--json"))["numerics_auto"] == "fp32")
+        refused = self.start("seedfarm-coordinator", "--store", self.path("other"), "--listen", f"ipc://{self.path('other.sock')}",
+                             "--numerics", "fp8", stderr=self.log_to("refused"))
+        self.assertEqual(refused.wait(30), 2)
+        with open(self.path("refused.log")) as file:
+            self.assertIn('--numerics: want fp32, bf16 or fp16, have "fp8"', file.read())
+
     def test_killed_coordinator_adopts(self):
         """kill -9 in the middle of a render: it goes on, and the new coordinator takes it over. Nothing is drawn twice."""
         coordinator = self.start_coordinator("store", None, "--heartbeat-ms", 200)

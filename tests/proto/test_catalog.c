@@ -77,10 +77,10 @@ static void test_value_names(void **state)
         assert_int_equal(value, i);
     }
     assert_ok(catalog_name_parse(&value, FIELD_NUMERICS, "auto", &error));
-    assert_int_equal(value, NUMERICS_FP32);
+    assert_int_equal(value, NUMERICS_AUTO);
     assert_ok(catalog_name_parse(&value, FIELD_NUMERICS, "half", &error));
     assert_int_equal(value, NUMERICS_FP16);
-    assert_fails(catalog_name_parse(&value, FIELD_NUMERICS, "fp8", &error), ERR_INVALID, "there are fp32, bf16, fp16");
+    assert_fails(catalog_name_parse(&value, FIELD_NUMERICS, "fp8", &error), ERR_INVALID, "there are fp32, bf16, fp16, auto");
     assert_fails(catalog_name_parse(&value, FIELD_SYNTAX, "a1111", &error), ERR_UNSUPPORTED, "plain");
     assert_ok(catalog_name_parse(&value, FIELD_RNG, "GPU", &error));
     assert_int_equal(value, RNG_NV);

@@ -117,7 +117,8 @@ static void test_client_messages(void **state)
     struct user_usage users[2] = {{name, LIMIT_WEIGHT, UINT64_MAX, 1, 2, 3}, {"", 1, 0, 0, 0, 0}};
     struct message messages[] = {
         {.type = MESSAGE_SUBMIT, .submit = {name, name, sweep, 100000, -LIMIT_PRIORITY}},
-        {.type = MESSAGE_SUBMITTED, .submitted = {some, UINT64_MAX, UINT64_MAX, true}},
+        {.type = MESSAGE_SUBMITTED, .submitted = {some, UINT64_MAX, UINT64_MAX, true, NUMERICS_AUTO}},
+        {.type = MESSAGE_SUBMITTED, .submitted = {some, 1, 1, false, NUMERICS_FP16}},
         {.type = MESSAGE_PUT, .put = {some, LIMIT_OBJECT - LIMIT_CHUNK, LIMIT_OBJECT, chunk, LIMIT_CHUNK}},
         {.type = MESSAGE_PUT, .put = {some, 0, 0, NULL, 0}},
         {.type = MESSAGE_FETCH, .fetch = {some, LIMIT_OBJECT, LIMIT_CHUNK}},

@@ -266,6 +266,21 @@ static void test_batches(void **state)
     spec_release(&b);
 }
 
+/* A sweep may leave its numerics to the farm; a job may not. */
+static void test_auto_is_no_job(void **state)
+{
+    (void)state;
+    struct error error;
+    struct spec spec, read;
+    struct bytes text = BYTES_INIT;
+    spec_ready(&spec);
+    assert_ok(spec_set(&spec, FIELD_NUMERICS, "auto", &error));
+    spec_canonical(&text, &spec);
+    assert_fails(spec_parse(&read, text.data, text.size, &error), ERR_INVALID, "want fp32, bf16 or fp16, have auto");
+    bytes_release(&text);
+    spec_release(&spec);
+}
+
 /* Not a bound to fail on a busy machine, only one that an accident would pass by far. */
 static void test_key_is_fast(void **state)
 {
@@ -292,7 +307,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_bytes), cmocka_unit_test(test_canonical_is_rfc8785), cmocka_unit_test(test_parse_refuses),
-        cmocka_unit_test(test_field_limits), cmocka_unit_test(test_batches), cmocka_unit_test(test_key_is_fast),
+        cmocka_unit_test(test_field_limits), cmocka_unit_test(test_batches), cmocka_unit_test(test_auto_is_no_job),
+        cmocka_unit_test(test_key_is_fast),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,41 @@ static void test_defaults(void **state)
     sweep_file_release(&file);
 }
 
+/* What the farm fixes at submission: single values, axes, and excludes, which may leave other jobs then. */
+static void test_numerics_auto(void **state)
+{
+    (void)state;
+    static const struct { const char *text; bool leaves; uint64_t jobs, fixed_jobs; } cases[] = {
+        {"numerics: auto\n", true, 1, 1}, {"numerics: fp16\n", false, 1, 1}, {"numerics: [fp32, auto]\n", true, 2, 2},
+        {"numerics: [bf16, fp32, auto]\nsteps: [1, 2]\nexclude: [{numerics: fp16, steps: 1}]\n", true, 6, 5},
+        {"numerics: [bf16, fp32, auto]\nsteps: [1, 2]\nexclude: [{numerics: auto, steps: 1}]\n", true, 5, 5},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sweep_file file;
+        struct sweep again;
+        struct bytes json = BYTES_INIT;
+        struct error error;
+        struct spec spec;
+        char *text = text_format("prompt: x\nsize: 64x64\n%s", cases[i].text);
+        good(&file, text);
+        assert_int_equal(sweep_leaves_numerics(&file.sweep), cases[i].leaves);
+        assert_int_equal(sweep_jobs(&file.sweep), cases[i].jobs);
+        sweep_fix_numerics(&file.sweep, NUMERICS_FP16);
+        assert_false(sweep_leaves_numerics(&file.sweep));
+        assert_ok(sweep_resolved(&json, &file.sweep, &error));
+        assert_null(strstr(bytes_text(&json), "\"auto\""));
+        assert_ok(sweep_parse(&again, json.data, json.size, &error));
+        assert_int_equal(sweep_jobs(&again), cases[i].fixed_jobs);
+        assert_ok(sweep_job(&spec, &again, cases[i].jobs - 1, &error));
+        assert_int_equal(spec.numerics, NUMERICS_FP16);
+        spec_release(&spec);
+        sweep_release(&again);
+        bytes_release(&json);
+        sweep_file_release(&file);
+        free(text);
+    }
+}
+
 static void test_axes(void **state)
 {
     (void)state;
@@ -291,7 +326,7 @@ static void test_file_on_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes), cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_numerics_auto), cmocka_unit_test(test_axes), cmocka_unit_test(test_variants),
         cmocka_unit_test(test_zip_rows_files), cmocka_unit_test(test_given_twice), cmocka_unit_test(test_samplers),
         cmocka_unit_test(test_excludes), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_bombs),
         cmocka_unit_test(test_random_seed), cmocka_unit_test(test_file_on_disk),
