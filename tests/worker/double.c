@@ -33,6 +33,8 @@ static enum err load(void *context, const struct spec *spec, const struct file_p
 
 static enum err walk_steps(struct double_painter *painter, uint32_t steps, const struct render_watch *watch,
                            struct error *error) {
+    unsigned long long begin_ns = clock_monotonic_ns(), none = 0;
+    atomic_compare_exchange_strong(&painter->begin_ns, &none, begin_ns);
     bool goes_on = watch->progress(watch->context, RENDER_TEXT, 0, steps);
     for (uint32_t step = 1; step <= steps && goes_on; step++) {
         if (atomic_load(&painter->step_ms))
@@ -40,6 +42,8 @@ static enum err walk_steps(struct double_painter *painter, uint32_t steps, const
         goes_on = watch->progress(watch->context, RENDER_STEP, step, steps);
     }
     goes_on = goes_on && watch->progress(watch->context, RENDER_DECODE, steps, steps);
+    atomic_store(&painter->end_ns, clock_monotonic_ns());
+    atomic_fetch_add(&painter->drawing_ns, atomic_load(&painter->end_ns) - begin_ns);
     return goes_on ? ERR_OK : error_set(error, ERR_CANCELLED, "told to stop");
 }
 

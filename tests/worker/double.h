@@ -22,6 +22,7 @@ struct double_painter {
     atomic_ullong bad_seed;    /* comes out as NaN; 0: none */
     atomic_ullong worse_seed;  /* fails its whole batch; 0: none */
     atomic_uint loads, batches, jobs, largest; /* counts */
+    atomic_ullong begin_ns, end_ns, drawing_ns; /* first draw's begin, last one's end, and time in all of them */
     atomic_uint finishing, together; /* pictures being finished now, and at once at most */
 };
 struct painter double_painter(struct double_painter *painter);

@@ -61,6 +61,20 @@ static void draws_on_while_pictures_are_finished(void **state) {
     assert_in_range(atomic_load(&bench->painter.together), 1, bench->options.threads);
 }
 
+/* A device that draws two pictures in 50 ms, and a PNG of 45 ms, on two threads: one after another, it would idle half of its time. */
+static void slow_pictures_leave_the_device_busy(void **state) {
+    struct bench *bench = *state;
+    bench->options.batch = 2;
+    atomic_store(&bench->painter.step_ms, 50);
+    atomic_store(&bench->painter.finish_ms, 45);
+    start_agent(bench);
+    coordinator_welcome(&bench->coordinator);
+    coordinator_assign(&bench->coordinator, 5, &bench->model, 1, 20, 1);
+    take_in_order(bench, 5, 1, 20, 1);
+    double span_ns = (double)(atomic_load(&bench->painter.end_ns) - atomic_load(&bench->painter.begin_ns));
+    assert_true((double)atomic_load(&bench->painter.drawing_ns) > 0.75 * span_ns);
+}
+
 static void finishes_several_at_once(void **state) {
     struct bench *bench = *state;
     atomic_store(&bench->painter.hold, true);
@@ -130,6 +144,7 @@ static void a_job_that_failed_is_reported_beside_its_mates(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         AGENT_TEST(draws_on_while_pictures_are_finished),
+        AGENT_TEST(slow_pictures_leave_the_device_busy),
         AGENT_TEST(finishes_several_at_once),
         AGENT_TEST(asks_for_the_next_lease_meanwhile),
         AGENT_TEST(stopping_loses_nothing_that_is_drawn),
