@@ -133,7 +133,9 @@ struct memory_need {
 };
 MUST_USE enum err model_memory(struct memory_need *need, struct device *device, const struct model_files *files,
                                const struct render_size *size, struct error *error);
-/* The same, and ERR_MEMORY, both values said, where weights and run want more than `budget_bytes` (0: no bound). */
+/* The same, and ERR_MEMORY where weights and run want more than `budget_bytes` (0: no bound): both values, how much is missing, and
+ * what would fit by the same plan: the largest smaller batch; else, of one picture, a vae_tiling, and the largest smaller size of
+ * the same aspect. */
 MUST_USE enum err model_memory_check(struct memory_need *need, struct device *device, const struct model_files *files,
                                      const struct render_size *size, uint64_t budget_bytes, struct error *error);
 

@@ -112,7 +112,8 @@ static enum err add_refiner_need(struct memory_need *need, struct device *device
     uint64_t weights = need->weights + second.weights, run = 2 * (need->run > second.run ? need->run : second.run);
     if (budget_bytes && weights + run > budget_bytes)
         return error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the weights of model and refiner"
-                         " need %" PRIu64 " and their runs at %ux%u %" PRIu64, budget_bytes, weights, size->width, size->height, run);
+                         " need %" PRIu64 " and their runs at %ux%u %" PRIu64 ", %" PRIu64 " too many", budget_bytes, weights,
+                         size->width, size->height, run, weights + run - budget_bytes);
     need->weights = weights;
     need->run = run;
     return ERR_OK;
@@ -223,7 +224,7 @@ static enum err starts_read(struct start_pictures *starts, struct render_job *jo
 
 /* ---- batches -------------------------------------------------------------------------------------------------------- */
 
-/* Jobs drawn one after the other, watched as one batch whose steps are those of all. */
+/* Jobs drawn one after the other, watched as one batch: each step is a share of one, and there is one beginning and one end. */
 struct solo_watch {
     const struct render_watch *watch; /* or NULL */
     uint32_t done, count;             /* jobs */
@@ -231,7 +232,9 @@ struct solo_watch {
 
 static bool solo_progress(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
     const struct solo_watch *solo = context;
-    return !solo->watch || solo->watch->progress(solo->watch->context, phase, solo->done * steps + step, solo->count * steps);
+    uint32_t at = (solo->done * steps + (phase == RENDER_DECODE ? steps : step)) / solo->count;
+    bool edge = phase == RENDER_TEXT ? solo->done == 0 : solo->done + 1 == solo->count;
+    return !solo->watch || solo->watch->progress(solo->watch->context, edge ? phase : RENDER_STEP, at, steps);
 }
 
 /* Deterministic jobs where mates would show: each is a batch of its own, and all of them cost what they cost alone. */

@@ -1,4 +1,5 @@
 /* test_renderer.c - bad jobs, budgets, cancelling, broken models: what a renderer refuses, and how it says so. */
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,6 +151,54 @@ static void test_prediction(void **state) {
     assert_int_equal(model_memory_check(&need, device, &files, &size, need.weights + need.run - 1, &error), ERR_MEMORY);
     assert_non_null(strstr(error.message, "memory: want at most the budget of "));
     assert_non_null(strstr(error.message, " and a batch of 3 at 40x24 "));
+    free(folder);
+}
+
+static uint64_t need_at(struct device *on, const struct model_files *files, struct render_size size) {
+    struct memory_need need;
+    struct error error;
+    ok(model_memory(&need, on, files, &size, &error), &error);
+    return need.weights + need.run;
+}
+
+/* What a sentence says would fit does, and the next larger does not. */
+static void test_what_would_fit(void **state) {
+    (void)state;
+    char *folder = tiny();
+    const struct model_files files = { .model = folder };
+    const struct render_size batch = { .width = 40, .height = 24, .batch = 9, .guided = true };
+    struct render_size one = batch;
+    struct memory_need need;
+    struct error error = { 0 };
+    char words[80];
+    for (uint32_t fitting = 1; fitting < 9; fitting += 3) {
+        struct render_size smaller = batch;
+        smaller.batch = fitting;
+        uint64_t budget = need_at(device, &files, smaller);
+        assert_int_equal(model_memory_check(&need, device, &files, &batch, budget, &error), ERR_MEMORY);
+        snprintf(words, sizeof words, " too many; a batch of %u would fit", fitting);
+        assert_non_null(strstr(error.message, words));
+        snprintf(words, sizeof words, ", %" PRIu64 " too many", need_at(device, &files, batch) - budget);
+        assert_non_null(strstr(error.message, words));
+    }
+    one.batch = 1;
+    one.width = 320; /* of 4 pixels a latent: eighths of 40x24 */
+    one.height = 192;
+    struct render_size smaller = one;
+    smaller.width = 200;
+    smaller.height = 120;
+    ok(model_memory_check(&need, device, &files, &smaller, need_at(device, &files, smaller), &error), &error);
+    assert_int_equal(model_memory_check(&need, device, &files, &one, need_at(device, &files, smaller), &error), ERR_MEMORY);
+    assert_non_null(strstr(error.message, "one of 200x120 would fit"));
+    assert_int_equal(model_memory_check(&need, device, &files, &one, need_at(device, &files, smaller) - 1, &error), ERR_MEMORY);
+    assert_non_null(strstr(error.message, "one of 180x108 would fit"));
+    assert_int_equal(model_memory_check(&need, device, &files, &one, 1000, &error), ERR_MEMORY);
+    assert_non_null(strstr(error.message, "no smaller size of this shape would fit"));
+    one.width = one.height = 1024;
+    smaller = one;
+    smaller.vae_tiling = 512;
+    assert_int_equal(model_memory_check(&need, device, &files, &one, need_at(device, &files, smaller), &error), ERR_MEMORY);
+    assert_non_null(strstr(error.message, "with vae_tiling: 512 one would fit, or one of "));
     free(folder);
 }
 
@@ -322,7 +371,8 @@ static void test_broken_models(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_prediction), cmocka_unit_test(test_budget_with_loras),
+        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_what_would_fit), cmocka_unit_test(test_budget_with_loras),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),
         cmocka_unit_test(test_smallest),
     };
