@@ -4,15 +4,6 @@
 
 #include "half_bits.h"
 
-struct __nv_bfloat16 {
-    uint16_t bits;
-};
-
-static inline float __bfloat162float(__nv_bfloat16 x) {
-    return float_of_bfloat(x.bits);
-}
-static inline __nv_bfloat16 __float2bfloat16_rn(float x) {
-    return __nv_bfloat16{ bfloat_of_float(x) };
-}
+EMULATED_HALF(__nv_bfloat16, __bfloat162float, __float2bfloat16_rn, float_of_bfloat, bfloat_of_float)
 
 #endif

@@ -4,15 +4,6 @@
 
 #include "half_bits.h"
 
-struct __half {
-    uint16_t bits;
-};
-
-static inline float __half2float(__half x) {
-    return float_of_half(x.bits);
-}
-static inline __half __float2half_rn(float x) {
-    return __half{ half_of_float(x) };
-}
+EMULATED_HALF(__half, __half2float, __float2half_rn, float_of_half, half_of_float)
 
 #endif

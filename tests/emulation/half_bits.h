@@ -5,6 +5,18 @@
 #include <stdint.h>
 #include <string.h>
 
+/* A type of 16 bits as CUDA's header declares it, with its two conversions. */
+#define EMULATED_HALF(type, widen, narrow, float_of, of_float) \
+    struct type {                                              \
+        uint16_t bits;                                         \
+    };                                                         \
+    static inline float widen(type x) {                        \
+        return float_of(x.bits);                               \
+    }                                                          \
+    static inline type narrow(float x) {                       \
+        return type{ of_float(x) };                            \
+    }
+
 static inline uint32_t bits_of_float(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);

@@ -24,12 +24,6 @@ static bool by_library(const struct cuda *cuda, const struct op *op) {
            k.c_row == v.c_row;
 }
 
-static void fail(struct cuda *cuda, const struct op *op, const char *trouble) {
-    char text[160];
-    op_describe(text, sizeof text, op);
-    cuda_fail_text(cuda, text, trouble);
-}
-
 /* ---- the library's ------------------------------------------------------------------------------------------------- */
 
 static struct vendor_attention describe(const struct op *op) {
@@ -70,10 +64,7 @@ static void run_library(struct cuda *cuda, const struct program *program, const 
         a.k = notes;
         a.v = notes + gathered;
     }
-    const char *trouble = vendor_attention_run(cuda->vendor, cuda->stream, &a, notes + 2 * gathered);
-    if (trouble != NULL) {
-        fail(cuda, op, trouble);
-    }
+    (void)cuda_op_went(cuda, op, vendor_attention_run(cuda->vendor, cuda->stream, &a, notes + 2 * gathered));
 }
 
 /* ---- products and a softmax ------------------------------------------------------------------------------------------ */
@@ -136,9 +127,7 @@ static void run_products(struct cuda *cuda, const struct program *program, const
         uint32_t matrices = whole - matrix < s.matrices ? (uint32_t)(whole - matrix) : s.matrices;
         for (uint32_t first = 0; first < q.h; first += s.rows) {
             uint32_t rows = q.h - first < s.rows ? q.h - first : s.rows;
-            const char *trouble = attend(cuda, op, &s, notes, matrix, matrices, first, rows);
-            if (trouble != NULL) {
-                fail(cuda, op, trouble);
+            if (!cuda_op_went(cuda, op, attend(cuda, op, &s, notes, matrix, matrices, first, rows))) {
                 return;
             }
         }

@@ -83,12 +83,7 @@ static void run_library(struct cuda *cuda, const struct program *program, const 
                            vector.c);
         c.bias = notes + places.bias;
     }
-    const char *trouble = vendor_convolution_run(cuda->vendor, cuda->stream, &c, notes + places.library);
-    if (trouble != NULL) {
-        char text[160];
-        op_describe(text, sizeof text, op);
-        cuda_fail_text(cuda, text, trouble);
-    }
+    (void)cuda_op_went(cuda, op, vendor_convolution_run(cuda->vendor, cuda->stream, &c, notes + places.library));
 }
 
 /* ---- windows and a product ------------------------------------------------------------------------------------------- */
@@ -135,11 +130,7 @@ static void run_windows(struct cuda *cuda, const struct program *program, const 
                                           .residual = residual == NULL ? NULL : residual + first * row_bytes,
                                           .out = y + first * row_bytes,
                                           .scale = 1.0f };
-        const char *trouble = vendor_product_run(cuda->vendor, cuda->stream, &product);
-        if (trouble != NULL) {
-            char text[160];
-            op_describe(text, sizeof text, op);
-            cuda_fail_text(cuda, text, trouble);
+        if (!cuda_op_went(cuda, op, vendor_product_run(cuda->vendor, cuda->stream, &product))) {
             return;
         }
     }

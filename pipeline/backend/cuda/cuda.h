@@ -47,6 +47,8 @@ static inline bool cuda_failed(const struct cuda *cuda) {
 size_t cuda_op_workspace(const struct backend *backend, const struct op *op);
 void cuda_op_run(struct cuda *cuda, const struct program *program, const struct op *op); /* enqueues */
 void op_describe(char *text, size_t size, const struct op *op); /* "conv [2,64,64,320] -> [2,64,64,320]" */
+/* What a library said of an op (NULL: it went well), kept with op and shape if it is the first trouble. Did it go well? */
+bool cuda_op_went(struct cuda *cuda, const struct op *op, const char *trouble);
 
 /* ---- graph.c ------------------------------------------------------------------------------------------------------ */
 

@@ -91,47 +91,63 @@ cudnnBackendDescriptor_t dnn_tensor(struct dnn_graph *graph, const struct dnn_te
 
 static const cudnnDataType_t F32 = CUDNN_DATA_FLOAT;
 
+enum { OPERANDS = 3 };
+
+/* An operation is a kind of its own (what is done, in which precision) and tensors of its operands. */
+struct form {
+    const char *where;
+    cudnnBackendDescriptorType_t kind, operation;
+    cudnnBackendAttributeName_t mode, precision; /* of the kind */
+    cudnnBackendAttributeType_t mode_type;
+    cudnnBackendAttributeName_t takes_kind, takes[OPERANDS]; /* of the operation */
+};
+
+static const struct form POINTWISE = {
+    "an operation of points", CUDNN_BACKEND_POINTWISE_DESCRIPTOR, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR,
+    CUDNN_ATTR_POINTWISE_MODE, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_POINTWISE_MODE,
+    CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR,
+    { CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, CUDNN_ATTR_OPERATION_POINTWISE_YDESC } };
+static const struct form REDUCTION = {
+    "a reduction", CUDNN_BACKEND_REDUCTION_DESCRIPTOR, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR,
+    CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE,
+    CUDNN_ATTR_OPERATION_REDUCTION_DESC,
+    { CUDNN_ATTR_OPERATION_REDUCTION_XDESC, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, CUDNN_ATTR_OPERATION_REDUCTION_YDESC } };
+static const struct form MATMUL = { /* it has no mode: `mode` is not set */
+    "a matrix product", CUDNN_BACKEND_MATMUL_DESCRIPTOR, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR,
+    CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_ATTR_OPERATION_MATMUL_DESC,
+    { CUDNN_ATTR_OPERATION_MATMUL_ADESC, CUDNN_ATTR_OPERATION_MATMUL_BDESC, CUDNN_ATTR_OPERATION_MATMUL_CDESC } };
+
+/* mode and operands that are NULL are not set. */
+static void add_form(struct dnn_graph *graph, const struct form *form, const void *mode, cudnnBackendDescriptor_t a,
+                     cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t c) {
+    const cudnnBackendDescriptor_t operands[OPERANDS] = { a, b, c };
+    cudnnBackendDescriptor_t kind = make(graph, form->kind, form->where);
+    if (mode != NULL) {
+        set(graph, kind, form->mode, form->mode_type, 1, mode, form->where);
+    }
+    set(graph, kind, form->precision, CUDNN_TYPE_DATA_TYPE, 1, &F32, form->where);
+    finish(graph, kind, form->where);
+    cudnnBackendDescriptor_t made = make(graph, form->operation, form->where);
+    set(graph, made, form->takes_kind, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &kind, form->where);
+    for (int i = 0; i < OPERANDS; i++) {
+        if (operands[i] != NULL) {
+            set(graph, made, form->takes[i], CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &operands[i], form->where);
+        }
+    }
+    add_operation(graph, made, form->where);
+}
+
 void dnn_pointwise(struct dnn_graph *graph, cudnnPointwiseMode_t mode, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b,
                    cudnnBackendDescriptor_t y) {
-    static const char where[] = "an operation of points";
-    cudnnBackendDescriptor_t kind = make(graph, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, where);
-    set(graph, kind, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode, where);
-    set(graph, kind, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &F32, where);
-    finish(graph, kind, where);
-    cudnnBackendDescriptor_t made = make(graph, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &kind, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x, where);
-    if (b != NULL) {
-        set(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &b, where);
-    }
-    set(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y, where);
-    add_operation(graph, made, where);
+    add_form(graph, &POINTWISE, &mode, x, b, y);
 }
 
 void dnn_reduction(struct dnn_graph *graph, cudnnReduceTensorOp_t mode, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t y) {
-    static const char where[] = "a reduction";
-    cudnnBackendDescriptor_t kind = make(graph, CUDNN_BACKEND_REDUCTION_DESCRIPTOR, where);
-    set(graph, kind, CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, &mode, where);
-    set(graph, kind, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &F32, where);
-    finish(graph, kind, where);
-    cudnnBackendDescriptor_t made = make(graph, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_DESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &kind, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y, where);
-    add_operation(graph, made, where);
+    add_form(graph, &REDUCTION, &mode, x, NULL, y);
 }
 
 void dnn_matmul(struct dnn_graph *graph, cudnnBackendDescriptor_t a, cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t c) {
-    static const char where[] = "a matrix product";
-    cudnnBackendDescriptor_t kind = make(graph, CUDNN_BACKEND_MATMUL_DESCRIPTOR, where);
-    set(graph, kind, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &F32, where);
-    finish(graph, kind, where);
-    cudnnBackendDescriptor_t made = make(graph, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_MATMUL_DESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &kind, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_MATMUL_ADESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &a, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_MATMUL_BDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &b, where);
-    set(graph, made, CUDNN_ATTR_OPERATION_MATMUL_CDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &c, where);
-    add_operation(graph, made, where);
+    add_form(graph, &MATMUL, NULL, a, b, c);
 }
 
 void dnn_convolution(struct dnn_graph *graph, const struct dnn_convolution *convolution, cudnnBackendDescriptor_t x,

@@ -26,6 +26,16 @@ void op_describe(char *text, size_t size, const struct op *op) {
     }
 }
 
+bool cuda_op_went(struct cuda *cuda, const struct op *op, const char *trouble) {
+    char text[160];
+    if (trouble == NULL) {
+        return true;
+    }
+    op_describe(text, sizeof text, op);
+    cuda_fail_text(cuda, text, trouble);
+    return false;
+}
+
 /* ---- linear ------------------------------------------------------------------------------------------------------- */
 
 /* GEGLU's product is twice as wide as its output and cannot lie there. */
@@ -51,14 +61,7 @@ static void linear(struct cuda *cuda, const struct program *program, const struc
                                       .residual = plain ? residual : NULL,
                                       .out = made,
                                       .scale = 1.0f };
-    const char *trouble = vendor_product_run(cuda->vendor, cuda->stream, &product);
-    if (trouble != NULL) {
-        char text[160];
-        op_describe(text, sizeof text, op);
-        cuda_fail_text(cuda, text, trouble);
-        return;
-    }
-    if (!plain) {
+    if (cuda_op_went(cuda, op, vendor_product_run(cuda->vendor, cuda->stream, &product)) && !plain) {
         struct finish finish = { .x = made, .y = program_data(program, out), .residual = residual, .rows = product.rows,
                                  .vector_rows = 1, .n = out.c, .activation = op->activation };
         kernel_finish(cuda->stream, out.dtype, &finish);
