@@ -164,15 +164,13 @@ void schedule_ungrant(struct scheduler *schedule, struct lease *lease) {
 static void add_wall(struct scheduler *schedule, const struct spec *spec, uint64_t bytes) {
     for (size_t i = 0; i < schedule->wall_count; i++) {
         struct memory_wall *wall = &schedule->walls[i];
-        if (wall->width == spec->width && wall->height == spec->height && wall->vae_tiling == spec->vae_tiling &&
-            digest_equal(&wall->model, &spec->model)) {
+        if (memory_kind_is(&wall->kind, spec)) {
             wall->bytes = wall->bytes > bytes ? wall->bytes : bytes;
             return;
         }
     }
     schedule->walls = memory_grow(schedule->walls, schedule->wall_count + 1, sizeof *schedule->walls);
-    schedule->walls[schedule->wall_count++] = (struct memory_wall){ spec->model, spec->width, spec->height, spec->vae_tiling,
-                                                                          bytes };
+    schedule->walls[schedule->wall_count++] = (struct memory_wall){ memory_kind_of(spec), bytes };
 }
 
 void schedule_memory(struct scheduler *schedule, struct worker *worker, uint64_t id, const struct digest *keys, size_t count,

@@ -57,6 +57,7 @@ static struct batch_class *class_get(struct scheduler *schedule, const struct sp
         }
     struct batch_class *class = memory_get(sizeof *class);
     spec_copy(&class->spec, spec);
+    class->prepared = spec_model_key(spec);
     class->uses = 1;
     class->chain = *bucket;
     *bucket = class;

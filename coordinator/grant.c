@@ -38,7 +38,7 @@ static struct lane *docket_lane(const struct scheduler *schedule, const struct d
     int best_at_hand = -1;
     for (struct lane *lane = docket->lanes; lane && best_at_hand < 2; lane = lane->next) {
         const struct spec *spec = &lane->class->spec;
-        int at_hand = worker_affinity(worker, spec);
+        int at_hand = worker_affinity(worker, spec, &lane->class->prepared);
         if (at_hand <= best_at_hand || schedule_bar(schedule, worker, spec) != BAR_NONE ||
             !lane_next(schedule, lane->first, worker))
             continue;
@@ -64,7 +64,7 @@ static bool pick_docket(struct picked *picked, const struct scheduler *schedule,
             continue;
         if (!oldest.docket)
             oldest = (struct picked){ docket, lane };
-        int here = worker_affinity(worker, &lane->class->spec);
+        int here = worker_affinity(worker, &lane->class->spec, &lane->class->prepared);
         if (here > at_hand) {
             at_hand = here;
             *picked = (struct picked){ docket, lane };
@@ -92,7 +92,7 @@ static bool pick(struct picked *picked, struct scheduler *schedule, const struct
         struct picked of_user = { NULL, NULL };
         if (!pick_docket(&of_user, schedule, user, worker, now_ms))
             continue;
-        int here = worker_affinity(worker, &of_user.lane->class->spec);
+        int here = worker_affinity(worker, &of_user.lane->class->spec, &of_user.lane->class->prepared);
         if (here > at_hand) {
             at_hand = here;
             *picked = of_user;

@@ -51,13 +51,13 @@ static uint64_t ahead_of(const struct docket *docket, uint64_t enough) {
 
 /* Is something of this model ready, or nearer to it? Only then need a younger sweep wait for an older one's jobs. */
 static bool model_is_there(const struct docket *docket) {
-    const struct digest *model = &docket->order->sweep->fixed.model;
+    const struct spec *own = &docket->order->sweep->fixed;
     uint32_t looked = 0;
     for (const struct docket *ready = docket->user->ready; ready && looked < SWEEPS_LIMIT; ready = ready->ready_next, looked++)
-        if (ready->order->sweep && digest_equal(&ready->order->sweep->fixed.model, model))
+        if (ready->order->sweep && spec_same_model(&ready->order->sweep->fixed, own))
             return true;
     for (const struct docket *claim = docket->user->claim_first; claim != docket; claim = claim->claim_next)
-        if (digest_equal(&claim->order->sweep->fixed.model, model))
+        if (spec_same_model(&claim->order->sweep->fixed, own))
             return true;
     return false;
 }

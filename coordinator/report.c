@@ -75,7 +75,7 @@ static void fill_worker(struct worker_status *status, const struct coordinator *
         .leased = worker->leased, .jobs_per_second = rate_per_second(&session->rate, farm->now_ms),
         .protocol = session->protocol, .draining = worker->draining,
         .benched_ms = benched ? worker->benched_until_ms - farm->now_ms : 0,
-        .bench_reason = worker->bench_reason, .model = worker->loaded, .memory_bytes = hello->memory_bytes,
+        .bench_reason = worker->bench_reason, .model = worker->loaded_model, .memory_bytes = hello->memory_bytes,
         .job_ms = worker->jobs_done ? (double)worker->device_ms / (double)worker->jobs_done : 0,
     };
     const struct lease *shown = worker->leases;

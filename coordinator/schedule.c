@@ -161,8 +161,7 @@ enum bar schedule_bar(const struct scheduler *schedule, const struct worker *wor
         return BAR_MEMORY;
     for (size_t i = 0; i < schedule->wall_count; i++) {
         const struct memory_wall *wall = &schedule->walls[i];
-        if (worker->memory_bytes && worker->memory_bytes <= wall->bytes && wall->width == spec->width &&
-            wall->height == spec->height && wall->vae_tiling == spec->vae_tiling && digest_equal(&wall->model, &spec->model))
+        if (worker->memory_bytes && worker->memory_bytes <= wall->bytes && memory_kind_is(&wall->kind, spec))
             return BAR_MEMORY;
     }
     return BAR_NONE;

@@ -93,6 +93,7 @@ struct flight {
 /* Jobs that share a batch: same model, size, steps, ... (spec_batches_with). */
 struct batch_class {
     struct spec spec;           /* prompts NULL */
+    struct digest prepared;     /* its spec_model_key */
     uint32_t uses;              /* flights */
     struct lane *lanes;         /* with ready jobs, over all sweeps */
     struct batch_class *chain;  /* of the hash table */
@@ -157,8 +158,7 @@ struct revoke {
 
 /* Too much for a worker with that much memory, one job alone. */
 struct memory_wall {
-    struct digest model;
-    uint32_t width, height, vae_tiling;
+    struct memory_kind kind;
     uint64_t bytes;
 };
 

@@ -9,11 +9,14 @@
 #define SPEED_WEIGHT 0.25  /* of the newest measurement */
 #define LEAST_MS 0.01      /* of a picture: a render that took no time at all would be infinitely fast */
 
+static bool is_guided(const struct spec *spec) {
+    return decimal_compare(spec->cfg, (struct decimal){ 1, 0 }) > 0;
+}
+
 double spec_cost(const struct spec *spec) {
     double pixels = (double)spec->width * spec->height;
     double steps = spec->steps ? spec->steps : 1;
-    bool guided = decimal_compare(spec->cfg, (struct decimal){ 1, 0 }) > 0;
-    return pixels ? steps * pixels * (guided ? 2 : 1) : 1;
+    return pixels ? steps * pixels * (is_guided(spec) ? 2 : 1) : 1;
 }
 
 struct worker *worker_create(uint64_t number, const char *name) {
@@ -67,11 +70,11 @@ void worker_set_report(struct worker *worker, const struct worker_report *report
         memcpy(worker->ready, report->models, report->model_count * sizeof *worker->ready);
 }
 
-static bool is_ready(const struct worker *worker, const struct digest *model) {
+static bool is_ready(const struct worker *worker, const struct digest *prepared) {
     for (size_t i = 0; i < worker->ready_count; i++)
-        if (digest_equal(&worker->ready[i], model))
+        if (digest_equal(&worker->ready[i], prepared))
             return true;
-    return digest_is_zero(model);
+    return false;
 }
 
 bool worker_has_model(const struct worker *worker, const struct digest *model) {
@@ -82,17 +85,15 @@ bool worker_has_model(const struct worker *worker, const struct digest *model) {
 }
 
 void worker_loads(struct worker *worker, const struct spec *spec) {
-    worker->loaded = spec->model;
-    worker->loaded_refiner = spec->refiner;
+    worker->loaded = spec_model_key(spec);
+    worker->loaded_model = spec->model;
     worker_add_model(worker, &spec->model);
     if (!digest_is_zero(&spec->refiner))
         worker_add_model(worker, &spec->refiner);
 }
 
-int worker_affinity(const struct worker *worker, const struct spec *spec) {
-    if (digest_equal(&worker->loaded, &spec->model) && digest_equal(&worker->loaded_refiner, &spec->refiner))
-        return 2;
-    if (is_ready(worker, &spec->model) && is_ready(worker, &spec->refiner))
+int worker_affinity(const struct worker *worker, const struct spec *spec, const struct digest *prepared) {
+    if (digest_equal(&worker->loaded, prepared) || is_ready(worker, prepared))
         return 2;
     return worker_has_model(worker, &spec->model) &&
            (digest_is_zero(&spec->refiner) || worker_has_model(worker, &spec->refiner));
@@ -135,13 +136,23 @@ double worker_unit_ms(const struct worker *worker, const struct digest *model) {
 
 /* ---- memory ----------------------------------------------------------------------------------------------------------- */
 
+struct memory_kind memory_kind_of(const struct spec *spec) {
+    return (struct memory_kind){ .model = spec->model, .vae = spec->vae, .refiner = spec->refiner, .width = spec->width,
+                                 .height = spec->height, .vae_tiling = spec->vae_tiling, .numerics = spec->numerics,
+                                 .merged = spec->lora != NULL, .guided = is_guided(spec) };
+}
+
+bool memory_kind_is(const struct memory_kind *kind, const struct spec *spec) {
+    return kind->width == spec->width && kind->height == spec->height && kind->vae_tiling == spec->vae_tiling &&
+           kind->numerics == spec->numerics && kind->merged == (spec->lora != NULL) && kind->guided == is_guided(spec) &&
+           digest_equal(&kind->model, &spec->model) && digest_equal(&kind->vae, &spec->vae) &&
+           digest_equal(&kind->refiner, &spec->refiner);
+}
+
 static struct memory_limit *find_limit(const struct worker *worker, const struct spec *spec) {
-    for (size_t i = 0; i < worker->limit_count; i++) {
-        struct memory_limit *limit = &worker->limits[i];
-        if (limit->width == spec->width && limit->height == spec->height && limit->vae_tiling == spec->vae_tiling &&
-            digest_equal(&limit->model, &spec->model))
-            return limit;
-    }
+    for (size_t i = 0; i < worker->limit_count; i++)
+        if (memory_kind_is(&worker->limits[i].kind, spec))
+            return &worker->limits[i];
     return NULL;
 }
 
@@ -160,7 +171,7 @@ void worker_limit(struct worker *worker, const struct spec *spec, uint32_t jobs)
     if (!limit) {
         worker->limits = memory_grow(worker->limits, worker->limit_count + 1, sizeof *worker->limits);
         limit = &worker->limits[worker->limit_count++];
-        *limit = (struct memory_limit){ spec->model, spec->width, spec->height, spec->vae_tiling, jobs };
+        *limit = (struct memory_limit){ memory_kind_of(spec), jobs };
     }
     if (jobs < limit->jobs)
         limit->jobs = jobs;

@@ -37,7 +37,7 @@ struct worker_facts {
 struct worker_report {
     uint32_t batch;                     /* drawn at once of the size drawn last */
     uint32_t width, height;             /* that size; 0: it has drawn nothing yet */
-    const struct digest *models;        /* [model_count] on its device, which need no loading; copied */
+    const struct digest *models;        /* [model_count] on its device, which need no loading: spec_model_key; copied */
     size_t model_count;
 };
 
@@ -46,10 +46,20 @@ struct speed {
     double unit_ms;                     /* milliseconds a unit, the latest counting most; 0: not measured */
 };
 
-/* At most so many jobs of this model and size at once; 0: none, ever. */
-struct memory_limit {
-    struct digest model;
+/* Jobs that take as much memory as each other. Which LoRAs are merged and how strongly does not count, only whether some are:
+ * what is merged is kept wider than a file has it. */
+struct memory_kind {
+    struct digest model, vae, refiner;
     uint32_t width, height, vae_tiling;
+    enum numerics numerics;
+    bool merged, guided;
+};
+struct memory_kind memory_kind_of(const struct spec *spec);
+bool memory_kind_is(const struct memory_kind *kind, const struct spec *spec);
+
+/* At most so many jobs of this kind at once; 0: none, ever. */
+struct memory_limit {
+    struct memory_kind kind;
     uint32_t jobs;
 };
 
@@ -70,10 +80,10 @@ struct worker {
     uint64_t memory_bytes;
     struct digest *models;              /* [model_count] at hand */
     size_t model_count;
-    struct digest *ready;               /* [ready_count] on its device */
+    struct digest *ready;               /* [ready_count] on its device: spec_model_key */
     size_t ready_count;
-    struct digest loaded;               /* of the latest lease; zero: none yet */
-    struct digest loaded_refiner;       /* beside it; zero: none */
+    struct digest loaded;               /* spec_model_key of the latest lease; zero: none yet */
+    struct digest loaded_model;         /* its model */
     struct speed *speeds;               /* [speed_count] by model */
     size_t speed_count;
     double unit_ms;                     /* over all models; 0: not measured */
@@ -107,15 +117,15 @@ void worker_set_report(struct worker *worker, const struct worker_report *report
 
 bool worker_has_model(const struct worker *worker, const struct digest *model);
 void worker_loads(struct worker *worker, const struct spec *spec); /* its models are at hand from now on */
-/* What it costs to begin with this job's models: 2 nothing, 1 loading, 0 fetching. */
-int worker_affinity(const struct worker *worker, const struct spec *spec);
+/* What it costs to begin with this job's models, `prepared` being its spec_model_key: 2 nothing, 1 loading, 0 fetching. */
+int worker_affinity(const struct worker *worker, const struct spec *spec, const struct digest *prepared);
 bool worker_can_numerics(const struct worker *worker, enum numerics numerics);
 
 /* A picture of `cost` units took `render_ms` of its own. */
 void worker_learn(struct worker *worker, const struct digest *model, double cost, uint32_t render_ms);
 double worker_unit_ms(const struct worker *worker, const struct digest *model); /* 0: not measured */
 
-/* How many jobs of this model and size it may be given at once: its batch, less of larger pictures than those that it was
+/* How many jobs of this kind of memory it may be given at once: its batch, less of larger pictures than those that it was
  * reported of, and no more than memory had room for. 0: none. */
 uint32_t worker_batch(const struct worker *worker, const struct spec *spec);
 void worker_limit(struct worker *worker, const struct spec *spec, uint32_t jobs);

@@ -109,7 +109,7 @@ struct message_lease_request {
     uint32_t jobs;
     uint32_t batch;         /* drawn at once of the size drawn last; 0: not said */
     uint32_t width, height; /* that size; 0: nothing was drawn yet */
-    struct digest *models;  /* on the device: they need no loading */
+    struct digest *models;  /* on the device: they need no loading; spec_model_key */
     size_t model_count;     /* at most LIMIT_MODELS_AT_HAND */
 };
 

@@ -545,16 +545,33 @@ static bool texts_equal(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+struct digest spec_model_key(const struct spec *spec)
+{
+    static const enum field fields[] = {FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER, FIELD_NUMERICS};
+    struct bytes text = BYTES_INIT;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        spec_get(&text, spec, fields[i]);
+        bytes_add_text(&text, "\n");
+    }
+    struct digest key = digest_of(text.data, text.size);
+    bytes_release(&text);
+    return key;
+}
+
+bool spec_same_model(const struct spec *a, const struct spec *b)
+{
+    return digest_equal(&a->model, &b->model) && digest_equal(&a->vae, &b->vae) && texts_equal(a->lora, b->lora) &&
+           texts_equal(a->embedding, b->embedding) && digest_equal(&a->refiner, &b->refiner) && a->numerics == b->numerics;
+}
+
 bool spec_batches_with(const struct spec *a, const struct spec *b)
 {
     struct decimal one = {1, 0};
-    return digest_equal(&a->model, &b->model) && digest_equal(&a->vae, &b->vae) && texts_equal(a->lora, b->lora) &&
-           texts_equal(a->embedding, b->embedding) && digest_equal(&a->refiner, &b->refiner) &&
-           decimal_compare(a->refiner_switch, b->refiner_switch) == 0 &&
+    return spec_same_model(a, b) && decimal_compare(a->refiner_switch, b->refiner_switch) == 0 &&
            digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
            digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
            a->vae_tiling == b->vae_tiling && a->prediction == b->prediction && decimal_compare(a->strength, b->strength) == 0 &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
-           a->numerics == b->numerics && a->deterministic == b->deterministic && a->rng == b->rng &&
+           a->deterministic == b->deterministic && a->rng == b->rng &&
            (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);
 }

@@ -93,6 +93,11 @@ enum { SPEC_FILES_LIMIT = LIMIT_LORAS + LIMIT_EMBEDDINGS + 3 };
 /* Every file that the job needs beside its model. Returns how many. */
 size_t spec_files(struct digest out[SPEC_FILES_LIMIT], const struct spec *spec);
 
+/* What of a job decides which prepared models draw it: its model, VAE, LoRAs, embeddings, refiner and numerics. */
+struct digest spec_model_key(const struct spec *spec);
+/* Are the keys of these two the same? */
+bool spec_same_model(const struct spec *a, const struct spec *b);
+
 /* May these two share a batch? (same model, VAE, LoRAs, embeddings, refiner and its switch, size, steps, sampler, schedule,
  * clip skip, prediction, numerics, strength; deterministic or not; guided or not; from a picture or not; masked or not)
  * Deterministic ones may: who draws them knows whether mates would show. */

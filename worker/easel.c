@@ -10,7 +10,6 @@ enum { MODELS_MOST = LIMIT_MODELS_AT_HAND };
 /* A model ready to draw with. */
 struct place {
     struct digest key;     /* spec_model_key */
-    struct digest digests[2]; /* of model and refiner (zero: none) */
     struct device *device;
     struct model *model;
     struct model *refiner; /* or NULL */
@@ -186,8 +185,6 @@ static enum err easel_load(void *context, const struct spec *spec, const struct 
     if (!place) {
         place = memory_get(sizeof *place);
         place->key = key;
-        place->digests[0] = spec->model;
-        place->digests[1] = spec->refiner;
         err = load_place(easel, place, spec, places, error);
         if (err) {
             place_destroy(place);
@@ -209,17 +206,11 @@ static bool easel_fits(void *context, const struct spec *spec, const struct file
     return spec_memory_check(&need, easel->newest->device, spec, places, count, easel->memory_bytes, &error) == ERR_OK;
 }
 
-static size_t easel_ready(void *context, struct digest *models, size_t most) {
+static size_t easel_ready(void *context, struct digest *keys, size_t most) {
     const struct easel *easel = context;
     size_t count = 0;
-    for (const struct place *place = easel->newest; place; place = place->older)
-        for (int i = 0; i < 2 && count < most; i++) {
-            size_t at = 0;
-            while (at < count && !digest_equal(&models[at], &place->digests[i]))
-                at++;
-            if (at == count && !digest_is_zero(&place->digests[i]))
-                models[count++] = place->digests[i];
-        }
+    for (const struct place *place = easel->newest; place && count < most; place = place->older)
+        keys[count++] = place->key;
     return count;
 }
 

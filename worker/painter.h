@@ -23,7 +23,7 @@ struct painter {
     /* With what was loaded last: has the device memory for so many jobs like this at once, whatever else gives way? Predicted, no
      * work. NULL: it always has. */
     bool (*fits)(void *context, const struct spec *spec, const struct file_places *places, uint32_t count);
-    /* The models that need no loading now, at most `most` of them: how many. NULL: it says nothing. */
+    /* The models that need no loading now (spec_model_key), at most `most` of them: how many. NULL: it says nothing. */
     size_t (*ready)(void *context, struct digest *models, size_t most);
     uint32_t numerics; /* what it computes with, bit by enum numerics; 0: fp32 alone */
 };

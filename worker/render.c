@@ -33,18 +33,6 @@ static struct render_job job_of(const struct spec *spec) {
 
 /* ---- models --------------------------------------------------------------------------------------------------------- */
 
-struct digest spec_model_key(const struct spec *spec) {
-    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER, FIELD_NUMERICS };
-    struct bytes text = BYTES_INIT;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        spec_get(&text, spec, fields[i]);
-        bytes_add_text(&text, "\n");
-    }
-    struct digest key = digest_of(text.data, text.size);
-    bytes_release(&text);
-    return key;
-}
-
 static enum err find_place(const char **path, const struct file_places *places, const struct digest *digest, enum field field,
                            struct error *error) {
     char hex[DIGEST_HEX_SIZE];

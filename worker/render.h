@@ -29,8 +29,6 @@ struct rendered {
 };
 void rendered_release(struct rendered *rendered);
 
-/* What of a job decides which prepared models draw it: its model, VAE, LoRAs, embeddings and refiner. */
-struct digest spec_model_key(const struct spec *spec);
 /* The model that draws this job, of the files in these places. */
 MUST_USE enum err spec_model_load(struct model **model, struct device *device, const struct spec *spec,
                                   const struct file_places *places, struct error *error);

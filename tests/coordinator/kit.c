@@ -14,14 +14,20 @@ struct sweep *kit_sweep(const char *prompt, uint64_t from, uint64_t count, const
 }
 
 struct sweep *kit_sized_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model, const char *size) {
+    return kit_field_sweep(prompt, from, count, model, FIELD_SIZE, size);
+}
+
+struct sweep *kit_field_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model, enum field field,
+                              const char *text) {
     struct error error;
     struct sweep *sweep = memory_get(sizeof *sweep);
     struct bytes json = BYTES_INIT;
     spec_init(&sweep->fixed);
     sweep->fixed.model = *model;
     assert_ok(spec_set(&sweep->fixed, FIELD_PROMPT, prompt, &error), error);
-    assert_ok(spec_set(&sweep->fixed, FIELD_SIZE, size, &error), error);
+    assert_ok(spec_set(&sweep->fixed, FIELD_SIZE, "8x8", &error), error);
     assert_ok(spec_set(&sweep->fixed, FIELD_STEPS, "2", &error), error);
+    assert_ok(spec_set(&sweep->fixed, field, text, &error), error);
     assert_ok(spec_check(&sweep->fixed, &error), error);
     sweep->axis_count = 1;
     sweep->axes[0] = (struct axis){ .kind = AXIS_RANGE, .fields = { FIELD_SEED }, .field_count = 1, .count = count,

@@ -24,6 +24,9 @@
 /* Seeds from..from+count-1 of one prompt, 8x8 pixels; the model is `model`'s digest. */
 struct sweep *kit_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model);
 struct sweep *kit_sized_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model, const char *size);
+/* The same as kit_sweep with one field of its own. */
+struct sweep *kit_field_sweep(const char *prompt, uint64_t from, uint64_t count, const struct digest *model, enum field field,
+                              const char *text);
 void kit_sweep_free(struct sweep *sweep);
 /* An active sweep in the queue. */
 struct order *kit_order(struct queue *queue, uint64_t number, const char *name, struct sweep *sweep);

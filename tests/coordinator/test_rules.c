@@ -221,6 +221,29 @@ static void test_memory(void **state) {
     farm_release(&farm);
 }
 
+#define INK "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+/* A model with LoRAs is another one to load: who has it ready goes on with it, past an older sweep of the same file. */
+static void test_affinity_counts_loras(void **state) {
+    static const struct { enum field field; const char *text; } wanted[] = {
+        { FIELD_LORA, INK }, { FIELD_EMBEDDING, INK ":ink" }, { FIELD_VAE, INK }, { FIELD_REFINER, INK },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        struct farm farm;
+        farm_init(&farm, 1, 4);
+        farm_order(&farm, "ann", kit_field_sweep("a frog", 0, 4, &frog_model, wanted[i].field, wanted[i].text));
+        struct order *plain = farm_order(&farm, "ann", kit_sweep("a frog", 10, 4, &frog_model));
+        struct order *again = farm_order(&farm, "ann", kit_field_sweep("a frog", 20, 4, &frog_model, wanted[i].field, wanted[i].text));
+        farm_pages(&farm, 100);
+        farm_deliver_lease(&farm, 1, farm_grant(&farm, 1, 4), 10);
+        assert_non_null(farm_grant(&farm, 1, 4));
+        assert_int_equal(again->running, 4);
+        assert_int_equal(plain->running, 0);
+        farm_release(&farm);
+    }
+}
+
 static void test_numerics(void **state) {
     struct farm farm;
     struct why why;
@@ -638,6 +661,7 @@ int main(void) {
         cmocka_unit_test(test_model_at_hand_and_ageing),
         cmocka_unit_test(test_batch_is_filled_up),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_affinity_counts_loras),
         cmocka_unit_test(test_numerics),
         cmocka_unit_test(test_three_distinct_workers),
         cmocka_unit_test(test_reconnecting_worker_counts_once),
