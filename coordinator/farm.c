@@ -95,7 +95,10 @@ static enum err take_sweep(void *context, const struct ledger_sweep *row, struct
     };
     struct order *added = queue_add(&farm->queue, &order);
     enum err err = ledger_each_chunk(farm->ledger, added->number, take_bits, added, error);
-    if (!err && (added->state == SWEEP_ACTIVE || added->state == SWEEP_PAUSED))
+    bool open = added->state == SWEEP_ACTIVE || added->state == SWEEP_PAUSED;
+    if (!err && open && added->done + added->failed >= added->jobs)
+        added->state = SWEEP_DONE; /* asked for once more in the moment in which the commit of its last job was under way */
+    else if (!err && open)
         open_order(farm, added);
     return err;
 }

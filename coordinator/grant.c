@@ -271,9 +271,14 @@ struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, 
         }
         worker->looked_version = lease ? 0 : version;
     }
-    if (!lease && worker->look_again_ms < schedule->look_again_ms)
-        schedule->look_again_ms = worker->look_again_ms;
+    if (!lease)
+        schedule_look_again(schedule, worker->look_again_ms);
     return lease;
+}
+
+void schedule_look_again(struct scheduler *schedule, uint64_t again_ms) {
+    if (again_ms < schedule->look_again_ms)
+        schedule->look_again_ms = again_ms;
 }
 
 bool schedule_has_news(struct scheduler *schedule, uint64_t version, uint64_t now_ms) {

@@ -30,7 +30,8 @@ struct ledger {
     sqlite3 *db;
     struct keys *keys;
     uint64_t generation, last_batch;
-    sqlite3_stmt *add_sweep, *reopen_sweep, *clear_failures, *clear_failed_bits, *set_state, *set_priority, *add_batch, *set_bits,
+    sqlite3_stmt *add_sweep, *reopen_sweep, *touch_sweep, *clear_failures, *clear_failed_bits, *set_state, *set_priority;
+    sqlite3_stmt *add_batch, *set_bits,
         *add_failure, *set_sweep, *get_batch, *get_failure;
 };
 
@@ -96,6 +97,7 @@ static enum err prepare(struct ledger *ledger, struct error *error) {
                               " ON CONFLICT (id) DO UPDATE SET touched = excluded.touched, name = excluded.name,"
                               " priority = excluded.priority RETURNING number" },
         { &ledger->reopen_sweep, "UPDATE sweeps SET name = ?, touched = ?, state = ?, priority = ?, last_error = '' WHERE number = ?" },
+        { &ledger->touch_sweep, "UPDATE sweeps SET name = ?, touched = ?, priority = ? WHERE number = ?" },
         { &ledger->clear_failures, "DELETE FROM failures WHERE sweep = ?" },
         { &ledger->clear_failed_bits, "UPDATE chunks SET failed = x'' WHERE sweep = ? AND length(failed) > 0" },
         { &ledger->set_state, "UPDATE sweeps SET state = ?1, finished_ms = ?2 WHERE number = ?3 AND (state != ?4 OR ?1 = ?5)" },
@@ -254,6 +256,15 @@ enum err ledger_reopen_sweep(struct ledger *ledger, uint64_t number, const char 
     if (!err)
         err = sql_run(ledger->db, "COMMIT", error);
     return err ? roll_back(ledger, err) : ERR_OK;
+}
+
+enum err ledger_touch_sweep(struct ledger *ledger, uint64_t number, const char *name, uint64_t touched, int32_t priority,
+                            struct error *error) {
+    sql_bind_text(ledger->touch_sweep, 1, name);
+    sql_bind_u64(ledger->touch_sweep, 2, touched);
+    sqlite3_bind_int(ledger->touch_sweep, 3, priority);
+    sql_bind_u64(ledger->touch_sweep, 4, number);
+    return sql_step_done(ledger->touch_sweep, error);
 }
 
 enum err ledger_set_state(struct ledger *ledger, uint64_t number, enum sweep_state state, uint64_t finished_unix_ms,

@@ -42,6 +42,10 @@ struct ledger_sweep {
 /* One of the same id that was added a moment ago keeps its number, and takes this name and priority. */
 MUST_USE enum err ledger_add_sweep(uint64_t *number, struct ledger *ledger, const struct ledger_sweep *sweep,
                                    struct error *error);
+/* Submitted once more while it is active: another name and priority. Its state is the commits', one of which may have ended it a
+ * moment ago. */
+MUST_USE enum err ledger_touch_sweep(struct ledger *ledger, uint64_t number, const char *name, uint64_t touched,
+                                     int32_t priority, struct error *error);
 /* Submitted once more: active again, under this name, its failures forgotten. */
 MUST_USE enum err ledger_reopen_sweep(struct ledger *ledger, uint64_t number, const char *name, uint64_t touched,
                                       enum sweep_state state, int32_t priority, struct error *error);

@@ -260,6 +260,8 @@ void schedule_answer(struct scheduler *schedule, const struct digest *key, bool 
 /* Up to `room` jobs that share a batch; NULL: nothing now (schedule_next_ms says when time alone may change that). Cheap to
  * call again while nothing has changed. */
 struct lease *schedule_grant(struct scheduler *schedule, struct worker *worker, uint32_t room, uint64_t now_ms);
+/* Let workers that found nothing look once more at `again_ms`. */
+void schedule_look_again(struct scheduler *schedule, uint64_t again_ms);
 /* May there be something for a worker that found nothing when the schedule was at `version`? If not, nobody need ask but those
  * who have not asked since. */
 bool schedule_has_news(struct scheduler *schedule, uint64_t version, uint64_t now_ms);

@@ -11,7 +11,7 @@
 #include "coordinator/farm.h"
 #include "coordinator/offer.h"
 
-enum { PROBE_MS = 500, DEMAND_MS = 100, BUCKETS_LEAST = 64 };
+enum { PROBE_MS = 500, DEMAND_MS = 100, UNSENT_AGAIN_MS = 100, BUCKETS_LEAST = 64 };
 
 /* ---- the tables ----------------------------------------------------------------------------------------------------- */
 
@@ -449,6 +449,8 @@ static void assign(struct coordinator *farm, struct session *session, struct lea
     schedule_ungrant(&farm->scheduler, lease); /* its question stands: it would not ask again */
     if (err == ERR_UNREACHABLE)
         session_drop(farm, session, "its connection is gone");
+    /* The jobs are for others now, who were perhaps looked at before: soon, as a queue may stay full for a while. */
+    schedule_look_again(&farm->scheduler, farm->now_ms + (err == ERR_UNREACHABLE ? 0 : UNSENT_AGAIN_MS));
 }
 
 static void send_revokes(struct coordinator *farm) {

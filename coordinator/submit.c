@@ -24,6 +24,7 @@ struct submission {
     struct sweep *sweep;
     uint64_t places, jobs;
     bool known;
+    bool again; /* known, and what was cancelled, paused or failed of it is asked for once more */
     enum numerics automatic; /* as message_submitted has it */
     struct ledger_sweep row;
     enum err err;
@@ -217,7 +218,9 @@ static void ledger_work(struct task *task) {
     struct submission *submission = (struct submission *)task;
     struct ledger *ledger = submission->farm->ledger;
     const struct ledger_sweep *row = &submission->row;
-    if (submission->known)
+    if (submission->known && !submission->again)
+        submission->err = ledger_touch_sweep(ledger, row->number, row->name, row->touched, row->priority, &submission->error);
+    else if (submission->known)
         submission->err = ledger_reopen_sweep(ledger, row->number, row->name, row->touched, row->state, row->priority,
                                               &submission->error);
     else
@@ -267,8 +270,8 @@ static void ledger_finish(struct task *task) {
 /* The very same sweep once more: what was cancelled or failed is asked for again. Memory first: what the loop writes into
  * the ledger from now on comes behind this. */
 static void reopen(struct submission *submission, struct order *order) {
-    bool again = order->state == SWEEP_CANCELLED || order->state == SWEEP_PAUSED || order->failed;
     submission->known = true;
+    submission->again = order->state == SWEEP_CANCELLED || order->state == SWEEP_PAUSED || order->failed;
     free(order->name);
     order->name = text_copy(submission->submit.name);
     order->touched = submission->row.touched;
@@ -277,7 +280,7 @@ static void reopen(struct submission *submission, struct order *order) {
         submission->sweep = NULL;
     }
     order->priority = submission->row.priority;
-    if (again)
+    if (submission->again)
         order_ask_again(order);
     schedule_order_changed(&submission->farm->scheduler, order);
 }

@@ -211,8 +211,9 @@ static void note_status(const struct message_status_report *report) {
             if (status->rendered > status->done)
                 broken("%s has %" PRIu64 " rendered and %" PRIu64 " done", pool.sweeps[s].name, status->rendered, status->done);
             track->told_done = status->done;
-            track->told_failed = status->failed;
-            track->told_over = status->state == SWEEP_DONE;
+            /* Asked again and not answered: what is said may be of before. */
+            track->told_failed = track->reopening ? 0 : status->failed;
+            track->told_over = !track->reopening && status->state == SWEEP_DONE;
         }
     }
 }
