@@ -31,8 +31,7 @@ struct ledger {
     struct keys *keys;
     uint64_t generation, last_batch;
     sqlite3_stmt *add_sweep, *reopen_sweep, *touch_sweep, *clear_failures, *clear_failed_bits, *set_state, *set_priority;
-    sqlite3_stmt *add_batch, *set_bits,
-        *add_failure, *set_sweep, *get_batch, *get_failure;
+    sqlite3_stmt *add_batch, *set_bits, *add_failure, *set_sweep, *get_batch, *get_failure;
 };
 
 /* ---- opening -------------------------------------------------------------------------------------------------------- */
