@@ -129,7 +129,7 @@ void operate_take(struct coordinator *farm, const struct route *route, struct me
 void drain_take(struct coordinator *farm, const struct route *route, const struct message *message) {
     const struct message_drain_worker *drain = &message->drain_worker;
     struct worker *worker = schedule_find_worker(&farm->scheduler, drain->worker);
-    const struct session *session = worker ? session_find_worker(&farm->sessions, worker->number) : NULL;
+    struct session *session = worker ? session_find_worker(&farm->sessions, worker->number) : NULL;
     struct error error;
     if (!session) {
         error_set(&error, ERR_NOT_FOUND, "worker \"%.120s\": %s (%zu workers are connected)", drain->worker,
@@ -139,7 +139,7 @@ void drain_take(struct coordinator *farm, const struct route *route, const struc
     }
     schedule_drain(&farm->scheduler, worker, !drain->stop);
     log_event(LOG_INFO, "operation", "what", drain->stop ? "drain-stop" : "drain", "worker", worker->name, NULL);
-    if (!drain->stop && session->protocol >= 2)
-        farm_send(farm, &session->route, &(struct message){ .type = MESSAGE_DRAIN });
+    session->told_drain = false;
+    session_tell_drain(farm, session);
     farm_done(farm, route, message->request);
 }

@@ -197,7 +197,12 @@ static bool is_reachable(struct coordinator *farm, struct session *session) {
     return link_send(farm->link, &session->route, &probe, &error) != ERR_UNREACHABLE;
 }
 
-static void welcome(struct coordinator *farm, const struct session *session, uint64_t request) {
+void session_tell_drain(struct coordinator *farm, struct session *session) {
+    if (session->worker->draining && !session->told_drain && session->protocol >= 2)
+        session->told_drain = farm_send(farm, &session->route, &(struct message){ .type = MESSAGE_DRAIN }) == ERR_OK;
+}
+
+static void welcome(struct coordinator *farm, struct session *session, uint64_t request) {
     struct message answer = {
         .type = MESSAGE_WELCOME,
         .request = request,
@@ -206,8 +211,8 @@ static void welcome(struct coordinator *farm, const struct session *session, uin
                      .credit_bytes = farm->options.credit_bytes },
     };
     farm_send(farm, &session->route, &answer);
-    if (session->worker->draining && session->protocol >= 2)
-        farm_send(farm, &session->route, &(struct message){ .type = MESSAGE_DRAIN });
+    session->told_drain = false; /* it may be another process */
+    session_tell_drain(farm, session);
 }
 
 static void take_facts(struct coordinator *farm, struct session *session) {
@@ -400,6 +405,7 @@ void session_take(struct coordinator *farm, const struct route *route, struct me
         return;
     }
     heard_again(&farm->sessions, session, farm->now_ms);
+    session_tell_drain(farm, session);
     switch (message->type) {
     case MESSAGE_LEASE_REQUEST:
         take_report(session->worker, &message->lease_request);
@@ -449,8 +455,8 @@ static void assign(struct coordinator *farm, struct session *session, struct lea
     schedule_ungrant(&farm->scheduler, lease); /* its question stands: it would not ask again */
     if (err == ERR_UNREACHABLE)
         session_drop(farm, session, "its connection is gone");
-    /* The jobs are for others now, who were perhaps looked at before: soon, as a queue may stay full for a while. */
-    schedule_look_again(&farm->scheduler, farm->now_ms + (err == ERR_UNREACHABLE ? 0 : UNSENT_AGAIN_MS));
+    /* The jobs are for others now, who were perhaps looked at before: not in this turn, and a queue may stay full for a while. */
+    schedule_look_again(&farm->scheduler, farm->now_ms + (err == ERR_UNREACHABLE ? 1 : UNSENT_AGAIN_MS));
 }
 
 static void send_revokes(struct coordinator *farm) {

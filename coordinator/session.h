@@ -22,6 +22,7 @@ struct session {
     uint64_t connected_unix_ms, heard_ms, probed_ms; /* the latter two monotonic */
     uint32_t wants;         /* jobs it asked for; 0: it does not wait */
     uint64_t wants_request; /* the question its ASSIGN answers */
+    bool told_drain;        /* that it is draining */
     uint64_t jobs_done, jobs_failed;
     struct rate rate;
     size_t place;           /* in sessions->list */
@@ -47,6 +48,8 @@ struct sessions {
 };
 
 void sessions_release(struct sessions *sessions);
+/* Tell a draining worker so, once. Where its queue is full it is told when it is heard of next. */
+void session_tell_drain(struct coordinator *farm, struct session *session);
 struct session *session_find(const struct sessions *sessions, const struct route *route);
 struct session *session_find_worker(const struct sessions *sessions, uint64_t number); /* by worker->number */
 
