@@ -129,10 +129,15 @@ static void expect_ready(const struct bench *bench, const char *want) {
     struct digest ready[MODELS];
     char have[MODELS + 1] = "";
     size_t count = bench->painter.ready(bench->painter.context, ready, MODELS);
-    for (size_t i = 0; i < count; i++)
-        for (unsigned m = 0; m < MODELS; m++)
-            if (digest_equal(&ready[i], &bench->models[m]))
+    for (unsigned m = 0; m < MODELS; m++) {
+        struct spec spec;
+        make_spec(&spec, &bench->models[m], 0);
+        struct digest key = spec_model_key(&spec);
+        for (size_t i = 0; i < count; i++)
+            if (digest_equal(&ready[i], &key))
                 have[i] = (char)('0' + m);
+        spec_release(&spec);
+    }
     assert_string_equal(have, want);
 }
 
