@@ -163,6 +163,17 @@ struct step_row {
     float unused; /* rows are 64 bytes */
 };
 
+/* ---- noise ------------------------------------------------------------------------------------------------------ */
+
+/* What op_noise makes of a row: scale * a draw of Philox 4x32-10 (Salmon 2011), as A1111's "NV" has it. The same bytes on every
+ * device. */
+struct noise_row {
+    uint64_t seed;
+    double scale;
+    uint32_t offset; /* draws of this seed that came before */
+    uint32_t drawn;  /* 0: the row stays as it is */
+};
+
 /* ---- ops: each appends to the program and returns its output ------------------------------------------------------ */
 
 enum activation {
@@ -220,6 +231,10 @@ struct tensor op_timestep(struct program *p, struct tensor table, struct tensor 
                           bool flip_sin_to_cos, float frequency_shift);
 /* The same of one value, on the host: out [dim]. */
 void sinusoids(float *out, float value, uint32_t dim, bool flip_sin_to_cos, float frequency_shift);
+
+/* out [rows,h,w,c] f32: row i as rows[i] says, drawn in the order [c,h,w], as torch draws latents. rows: struct noise_row, bound
+ * as [rows,1,1,6]. */
+void op_noise(struct program *p, struct tensor out, struct tensor rows);
 
 /* latent [b,h,w,4] -> input_scale * latent, `copies` times over: [copies*b,h,w,4] (2 under guidance: uncond first). */
 struct tensor op_latent_input(struct program *p, struct tensor latent, struct tensor table, struct tensor counter,

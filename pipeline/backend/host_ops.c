@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "pipeline/backend/normals.h"
 #include "pipeline/backend/op.h"
 
 static size_t tensor_elements(struct tensor tensor) {
@@ -106,6 +107,18 @@ static void timestep(const struct program *program, const struct op *op) {
     const int32_t *counter = program_data(program, op->in[1]);
     float time = step_row(program, op->in[0], *counter)->timestep;
     sinusoids(program_data(program, op->out[0]), time, op->out[0].c, op->flag, op->number);
+}
+
+static void noise(const struct program *program, const struct op *op) {
+    struct tensor made = op->out[0];
+    const struct noise_row *rows = program_data(program, op->in[0]);
+    float *out = program_data(program, made);
+    size_t area = (size_t)made.h * made.w, size = area * made.c;
+    for (uint32_t row = 0; row < made.n; row++) {
+        for (size_t i = 0; rows[row].drawn != 0 && i < size; i++) {
+            out[row * size + i] = noise_row_value(&rows[row], i, area, made.c);
+        }
+    }
 }
 
 static void latent_input(const struct program *program, const struct op *op) {
@@ -277,7 +290,7 @@ static void copy(const struct program *program, const struct op *op) {
 bool host_execute(const struct program *program, const struct op *op) {
     static void (*const execute[OP_KINDS])(const struct program *, const struct op *) = {
         [OP_EMBED] = embed,   [OP_CONCAT] = concat,  [OP_SCALE] = scale, [OP_TIMESTEP] = timestep,
-        [OP_SUM] = sum,
+        [OP_SUM] = sum,       [OP_NOISE] = noise,
         [OP_UPDATE] = update, [OP_PIXELS] = pixels,  [OP_COPY] = copy,   [OP_LATENT_INPUT] = latent_input,
     };
     if (execute[op->kind] == NULL) {

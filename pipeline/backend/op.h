@@ -25,6 +25,7 @@ enum op_kind {
     OP_SCALE,        /* in: x */
     OP_SUM,          /* in: a, b */
     OP_TIMESTEP,     /* in: table, counter */
+    OP_NOISE,        /* in: rows */
     OP_LATENT_INPUT, /* in: latent, table, counter */
     OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter */
     OP_PIXELS,       /* in: image; out: pixels, unit, bad */

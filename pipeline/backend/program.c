@@ -380,6 +380,17 @@ struct tensor op_timestep(struct program *p, struct tensor table, struct tensor 
     return op.out[0];
 }
 
+void op_noise(struct program *p, struct tensor out, struct tensor rows) {
+    check_whole(p, out);
+    check_whole(p, rows);
+    assert(out.dtype == DTYPE_F32 && rows.n == out.n && rows.h == 1 && rows.w == 1);
+    assert(rows.c == sizeof(struct noise_row) / sizeof(float) && (size_t)out.h * out.w * out.c <= UINT32_MAX);
+    struct op op = op_make(OP_NOISE);
+    op.in[0] = rows;
+    op.out[0] = out;
+    op_add(p, op);
+}
+
 struct tensor op_latent_input(struct program *p, struct tensor latent, struct tensor table, struct tensor counter,
                               uint32_t copies) {
     check_whole(p, latent);

@@ -45,6 +45,15 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     return p;
 }
 
+/* `count` rows of noise into `buffer`, as the denoiser's draws say. */
+static struct program *record_noise(const struct denoiser *d, struct buffer *buffer, uint32_t count) {
+    struct program *p = program_create(d->backend);
+    op_noise(p, program_bind(p, buffer, 0, count, d->height, d->width, d->channels),
+             program_bind(p, d->draws, 0, count, 1, 1, sizeof(struct noise_row) / sizeof(float)));
+    program_finish(p);
+    return p;
+}
+
 static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace);
 static void latents_take(struct denoiser *d, const struct denoiser *before);
 static void words_upload(struct denoiser *d, const struct denoise_job *jobs);
@@ -106,16 +115,22 @@ static void draw_posterior(float *out, const float *moments, struct noise *noise
     }
 }
 
-/* Latents and surroundings of one image. The generator's order is diffusers': the picture's latents, the noise, the masked
+/* Latents and surroundings of one image. Where nothing but a Philox generator's noise is in the latents, the device makes them by
+ * the row that this returns; a picture's are mixed here. The generator's order is diffusers': the picture's latents, the noise, the masked
  * picture's latents. */
-static void image_start(float *latents, float *surround, float *plain, const struct plan *plan, struct denoise_job *job,
-                        const struct denoiser *d) {
+static struct noise_row image_start(float *latents, float *surround, float *plain, const struct plan *plan,
+                                    struct denoise_job *job, const struct denoiser *d) {
     size_t area = (size_t)d->height * d->width, size = area * d->channels;
     float *drawn = memory_get_array(size, sizeof *drawn);
+    struct noise_row row = { .drawn = 0 };
     if (job->init != NULL) {
         draw_posterior(drawn, job->init, &job->noise, d);
+    } else {
+        row = noise_next_row(&job->noise, plan->initial_scale);
     }
-    draw_latents(latents, plain, &job->noise, d, job->init == NULL ? plan->initial_scale : plan->noise_scale);
+    if (row.drawn == 0) {
+        draw_latents(latents, plain, &job->noise, d, job->init == NULL ? plan->initial_scale : plan->noise_scale);
+    }
     for (size_t i = 0; job->init != NULL && i < size; i++) {
         latents[i] = (float)(plan->picture_scale * (double)drawn[i] + (double)latents[i]);
     }
@@ -127,6 +142,7 @@ static void image_start(float *latents, float *surround, float *plain, const str
         }
     }
     free(drawn);
+    return row;
 }
 
 /* Sinusoids of 1000 (guidance - 1) as diffusers' get_guidance_scale_embedding rounds them: angles are f32. */
@@ -141,25 +157,46 @@ static void tell_guidance(float *out, double guidance, uint32_t width) {
     }
 }
 
+/* The noise of one image as the device draws it, before its scale. */
+static void trace_drawn(struct trace *trace, struct denoiser *d, struct noise_row row) {
+    size_t bytes = buffer_size(d->latents);
+    float *values = memory_get(bytes);
+    row.scale = 1.0;
+    buffer_upload(d->draws, 0, &row, sizeof row);
+    program_run(d->begin);
+    buffer_download(d->latents, 0, values, bytes);
+    trace_add_picture(trace, "noise", values, d->height, d->width, d->channels, true);
+    free(values);
+}
+
 static void latents_start(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, struct trace *trace) {
     size_t size = (size_t)d->height * d->width * d->channels;
-    float *latents = memory_get_array(d->count * size, sizeof *latents);
+    float *latents = memory_get_array(size, sizeof *latents);
     float *plain = trace == NULL ? NULL : memory_get_array(size, sizeof *plain);
     size_t beside = (size_t)d->height * d->width * d->beside;
     float *surround = memory_get_array(d->count * beside, sizeof *surround);
+    struct noise_row *rows = memory_get_array(d->count, sizeof *rows);
     for (uint32_t i = 0; i < d->count; i++) {
-        image_start(latents + i * size, surround + i * beside, plain, plan, &jobs[i], d);
+        rows[i] = image_start(latents, surround + i * beside, plain, plan, &jobs[i], d);
+        if (rows[i].drawn == 0) {
+            buffer_upload(d->latents, i * size * sizeof *latents, latents, size * sizeof *latents);
+        }
     }
-    buffer_upload(d->latents, 0, latents, buffer_size(d->latents));
+    if (trace != NULL && rows[0].drawn != 0) {
+        trace_drawn(trace, d, rows[0]);
+    } else if (trace != NULL) {
+        trace_add(trace, "noise", DTYPE_F32, 4, (uint64_t[]){ 1, d->channels, d->height, d->width }, plain);
+    }
+    buffer_upload(d->draws, 0, rows, d->count * sizeof *rows);
+    program_run(d->begin);
     for (uint32_t copy = 0; beside != 0 && copy < (d->guided ? 2u : 1u); copy++) {
         size_t bytes = d->count * beside * sizeof *surround;
         buffer_upload(d->surround, copy * bytes, surround, bytes);
     }
-    memset(latents, 0, d->count * size * sizeof *latents);
-    buffer_upload(d->history, 0, latents, buffer_size(d->history));
-    if (trace != NULL) {
-        trace_add(trace, "noise", DTYPE_F32, 4, (uint64_t[]){ 1, d->channels, d->height, d->width }, plain);
-    }
+    float *nothing = memory_get(buffer_size(d->history));
+    buffer_upload(d->history, 0, nothing, buffer_size(d->history));
+    free(nothing);
+    free(rows);
     free(latents);
     free(plain);
     free(surround);
@@ -208,7 +245,8 @@ static void words_upload(struct denoiser *d, const struct denoise_job *jobs) {
     free(slots);
 }
 
-/* Rows `first`... of the plan to the device, with the fresh noise they add, drawn in order of steps. */
+/* Rows `first`... of the plan to the device, with the fresh noise they add, drawn in order of steps: what the device can make
+ * itself it makes, the rest is uploaded. */
 static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t first, struct denoise_job *jobs) {
     uint32_t rows = plan->rows - first < DENOISE_WINDOW ? plan->rows - first : DENOISE_WINDOW;
     const int32_t start = 0;
@@ -218,25 +256,31 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
     if (!plan->needs_noise) {
         return;
     }
-    size_t size = (size_t)d->height * d->width * d->channels, bytes = d->count * size * sizeof(float);
+    size_t bytes = (size_t)d->height * d->width * d->channels * sizeof(float);
     float *fresh = memory_get(bytes);
-    for (uint32_t row = 0; row < rows; row++) {
-        for (uint32_t i = 0; i < d->count; i++) {
-            draw_latents(fresh + i * size, NULL, &jobs[i].noise, d, 1.0);
+    struct noise_row *draws = memory_get(buffer_size(d->draws));
+    for (uint32_t place = 0; place < rows * d->count; place++) {
+        struct noise *noise = &jobs[place % d->count].noise;
+        draws[place] = noise_next_row(noise, 1.0);
+        if (draws[place].drawn == 0) {
+            draw_latents(fresh, NULL, noise, d, 1.0);
+            buffer_upload(d->noise, place * bytes, fresh, bytes);
         }
-        buffer_upload(d->noise, row * bytes, fresh, bytes);
     }
+    buffer_upload(d->draws, 0, draws, buffer_size(d->draws));
+    program_run(d->renew);
+    free(draws);
     free(fresh);
 }
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-enum { DENOISER_BUFFERS = 10 };
+enum { DENOISER_BUFFERS = 11 };
 
 static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
     struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
                                               &d->counter, &d->guidance, &d->slots, &d->added, &d->told,
-                                              &d->surround };
+                                              &d->surround, &d->draws };
     memcpy(places, all, sizeof all);
 }
 
@@ -254,7 +298,8 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                                        DENOISE_WINDOW * sizeof(struct step_row), sizeof(int32_t), 2 * count * sizeof(float),
                                        copies * count * sizeof(int32_t), copies * count * d.added_width * sizeof(float),
                                        copies * count * d.told_width * sizeof(float),
-                                       copies * sizeof(float) * count * height * width * d.beside };
+                                       copies * sizeof(float) * count * height * width * d.beside,
+                                       (d.fresh ? DENOISE_WINDOW : 1) * count * sizeof(struct noise_row) };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
@@ -265,6 +310,8 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
         }
     }
     d.step = record_step(&d, unet, memory);
+    d.begin = record_noise(&d, d.latents, count);
+    d.renew = d.fresh ? record_noise(&d, d.noise, DENOISE_WINDOW * count) : NULL;
     *denoiser = d;
     return ERR_OK;
 }
@@ -273,6 +320,8 @@ void denoiser_release(struct denoiser *denoiser) {
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(denoiser, places);
     program_destroy(denoiser->step);
+    program_destroy(denoiser->begin);
+    program_destroy(denoiser->renew);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
         buffer_destroy(*places[i]);
     }

@@ -28,9 +28,12 @@ struct denoiser {
     uint32_t told_width;     /* G: of the U-Net */
     uint32_t added_width;    /* A: of the U-Net */
     struct program *step;
+    struct program *begin;   /* noise -> latents, where the device makes it */
+    struct program *renew;   /* noise -> a window's, where fresh, likewise */
     struct buffer *latents;  /* [count,h,w,C] */
     struct buffer *history;  /* [count,h,w,C]: what a multistep sampler remembers */
     struct buffer *noise;    /* [WINDOW*count,h,w,C]: where fresh: noise of ancestral samplers */
+    struct buffer *draws;    /* [count, or WINDOW*count where fresh] noise_row */
     struct buffer *table;    /* [WINDOW] step_row */
     struct buffer *counter;  /* i32: row of the table */
     struct buffer *guidance; /* [count,2] f32: cfg and its rescaling */

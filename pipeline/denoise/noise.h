@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pipeline/backend/backend.h"
+
 struct noise {
     uint32_t state[624];
     uint32_t place;
@@ -25,5 +27,8 @@ void noise_init(struct noise *noise, uint64_t seed); /* torch.Generator().manual
  * for the draw (FACTS section A4), and the same on every device. */
 void noise_init_philox(struct noise *noise, uint64_t seed);
 void noise_draw(float *out, size_t count, struct noise *noise); /* torch.randn(count, generator=...) */
+/* The next draw of a Philox generator, for op_noise to make it on the device; the generator goes on behind it. Of torch's CPU
+ * generator nothing is taken, and the row is one that op_noise leaves alone: its draws are the host's, word after word. */
+struct noise_row noise_next_row(struct noise *noise, double scale);
 
 #endif

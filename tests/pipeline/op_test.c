@@ -1,5 +1,5 @@
 /*
- * op_test.c - what the op suite's table cannot say: the sampler's update in place, pixels, timesteps, weights of every
+ * op_test.c - what the op suite's table cannot say: the sampler's update in place, pixels, timesteps, noise, weights of every
  * dtype, memory plans, refusals. Each on both backends where both compute.
  */
 #include <math.h>
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "pipeline/backend/op.h"
+#include "pipeline/denoise/noise.h"
 
 #ifndef DEVICE
 #define DEVICE "cpu" /* CMakeLists.txt builds this file for others too */
@@ -264,6 +265,53 @@ static void timestep_makes_sinusoids(void **state) {
     check_timestep(backend, 32, true, 0.0f);
     check_timestep(backend, 32, false, 1.0f);
     check_timestep(backend, 7, true, 0.0f);
+    backend_destroy(backend);
+}
+
+/* ---- noise ------------------------------------------------------------------------------------------------------ */
+
+/* The generator's own draw [c,h,w], scaled, bit for bit; a row that is not drawn stays. Seed 0 begins as A1111's "NV" does. */
+static void noise_is_the_generators(void **state) {
+    (void)state;
+    enum { ROWS = 4, H = 9, W = 8, C = 4, AREA = H * W, SIZE = AREA * C };
+    static const float first[] = { -0.92466f, -0.42534f, -2.64385f, 0.14518f };
+    static const uint64_t seeds[ROWS] = { 0, 0, (UINT64_C(1) << 40) + 7, 3 };
+    static const double scales[ROWS] = { 1.0, 14.6146, 0.3, 1.0 };
+    struct backend *backend = make(DEVICE);
+    struct noise generators[ROWS];
+    struct noise_row rows[ROWS];
+    float out[ROWS * SIZE], drawn[SIZE];
+    for (int i = 0; i < ROWS; i++) {
+        (i == 3 ? noise_init : noise_init_philox)(&generators[i], seeds[i]); /* the last is torch's CPU generator */
+        if (i == 1) {
+            noise_draw(drawn, SIZE, &generators[i]);
+        }
+        struct noise kept = generators[i];
+        rows[i] = noise_next_row(&generators[i], scales[i]);
+        assert_int_equal(generators[i].offset, i == 3 ? 0 : i == 1 ? 2 : 1);
+        generators[i] = kept;
+    }
+    for (int i = 0; i < ROWS * SIZE; i++) {
+        out[i] = 77.0f;
+    }
+    struct buffer *made = hold(backend, out, sizeof out), *told = hold(backend, rows, sizeof rows);
+    struct program *p = program_create(backend);
+    op_noise(p, program_bind(p, made, 0, ROWS, H, W, C), program_bind(p, told, 0, ROWS, 1, 1, 6));
+    run_to_end(p, backend);
+    buffer_download(made, 0, out, sizeof out);
+    for (int i = 0; i < 4; i++) {
+        assert_true(fabsf(out[i * C] - first[i]) < 1e-5f);
+    }
+    for (int row = 0; row < ROWS; row++) {
+        noise_draw(drawn, SIZE, &generators[row]);
+        for (int i = 0; i < SIZE; i++) {
+            float want = row == 3 ? 77.0f : (float)(scales[row] * (double)drawn[i % C * AREA + i / C]);
+            assert_memory_equal(&out[row * SIZE + i], &want, sizeof want);
+        }
+    }
+    program_destroy(p);
+    buffer_destroy(made);
+    buffer_destroy(told);
     backend_destroy(backend);
 }
 
@@ -618,6 +666,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(update_follows_its_row),  cmocka_unit_test(pixels_round_and_count),
         cmocka_unit_test(timestep_makes_sinusoids), cmocka_unit_test(latent_input_copies),
+        cmocka_unit_test(noise_is_the_generators),
         cmocka_unit_test(activations_are_exact),   cmocka_unit_test(activations_treat_lanes_alike),
         cmocka_unit_test(nan_passes_through),      cmocka_unit_test(weights_widen_and_stack),
         cmocka_unit_test(narrow_weights_are_exact),

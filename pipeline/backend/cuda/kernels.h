@@ -95,6 +95,11 @@ void kernel_layer_norm(cudaStream_t stream, enum dtype dtype, const struct cuda_
 void kernel_softmax(cudaStream_t stream, enum dtype dtype, void *out, const float *scores, uint32_t matrices, uint32_t rows,
                     uint32_t keys, float scale, bool causal, uint32_t first_row);
 
+/* ---- noise.cu ---------------------------------------------------------------------------------------------------- */
+
+/* out [count,area,channels]: each row as its noise_row says. */
+void kernel_noise(cudaStream_t stream, float *out, const struct noise_row *rows, uint32_t count, size_t area, uint32_t channels);
+
 /* ---- step.cu: a step's beginning and end --------------------------------------------------------------------------- */
 
 /* `steps` rows in the table; a counter past them makes NaN. */

@@ -14,7 +14,7 @@ static const char *const kind_names[OP_KINDS] = {
     [OP_EMBED] = "embed",           [OP_LINEAR] = "linear",         [OP_CONV] = "convolution", [OP_GROUP_NORM] = "group norm",
     [OP_LAYER_NORM] = "layer norm", [OP_ATTENTION] = "attention",   [OP_CONCAT] = "concat",    [OP_SCALE] = "scale",
     [OP_TIMESTEP] = "timestep",     [OP_LATENT_INPUT] = "latents in", [OP_UPDATE] = "update",  [OP_PIXELS] = "pixels",
-    [OP_COPY] = "copy",             [OP_SUM] = "sum",
+    [OP_COPY] = "copy",             [OP_SUM] = "sum",               [OP_NOISE] = "noise",
 };
 
 void op_describe(char *text, size_t size, const struct op *op) {
@@ -132,6 +132,11 @@ static void timestep(struct cuda *cuda, const struct program *program, const str
                     program_data(program, op->in[1]), op->in[0].n, out.c, op->flag, op->number);
 }
 
+static void noise(struct cuda *cuda, const struct program *program, const struct op *op) {
+    struct tensor out = op->out[0];
+    kernel_noise(cuda->stream, program_data(program, out), program_data(program, op->in[0]), out.n, (size_t)out.h * out.w, out.c);
+}
+
 static void latent_input(struct cuda *cuda, const struct program *program, const struct op *op) {
     struct tensor latent = op->in[0], out = op->out[0];
     kernel_latent_input(cuda->stream, out.dtype, program_data(program, out), program_data(program, latent),
@@ -195,6 +200,7 @@ void cuda_op_run(struct cuda *cuda, const struct program *program, const struct 
     case OP_COPY: convert(cuda, program, op, 1.0f); break;
     case OP_SUM: sum(cuda, program, op); break;
     case OP_TIMESTEP: timestep(cuda, program, op); break;
+    case OP_NOISE: noise(cuda, program, op); break;
     case OP_LATENT_INPUT: latent_input(cuda, program, op); break;
     case OP_UPDATE: update(cuda, program, op); break;
     case OP_PIXELS: pixels(cuda, program, op); break;
