@@ -279,7 +279,8 @@ enum err submission_send(struct submission *submission, struct farm *farm, const
     if ((err = farm_ask(&answer, farm, &question, MESSAGE_SUBMITTED, error)))
         goto done;
     *submission = (struct submission){ .sweep = answer.submitted.sweep, .jobs = answer.submitted.jobs,
-                                       .places = answer.submitted.places, .known = answer.submitted.known, .automatic = answer.submitted.automatic };
+                                       .places = answer.submitted.places, .known = answer.submitted.known,
+                                       .automatic = answer.submitted.automatic };
     message_release(&answer);
 done:
     offers_release(&offers);

@@ -9,14 +9,10 @@
 #define SPEED_WEIGHT 0.25  /* of the newest measurement */
 #define LEAST_MS 0.01      /* of a picture: a render that took no time at all would be infinitely fast */
 
-static bool is_guided(const struct spec *spec) {
-    return decimal_compare(spec->cfg, (struct decimal){ 1, 0 }) > 0;
-}
-
 double spec_cost(const struct spec *spec) {
     double pixels = (double)spec->width * spec->height;
     double steps = spec->steps ? spec->steps : 1;
-    return pixels ? steps * pixels * (is_guided(spec) ? 2 : 1) : 1;
+    return pixels ? steps * pixels * (spec_is_guided(spec) ? 2 : 1) : 1;
 }
 
 struct worker *worker_create(uint64_t number, const char *name) {
@@ -139,12 +135,12 @@ double worker_unit_ms(const struct worker *worker, const struct digest *model) {
 struct memory_kind memory_kind_of(const struct spec *spec) {
     return (struct memory_kind){ .model = spec->model, .vae = spec->vae, .refiner = spec->refiner, .width = spec->width,
                                  .height = spec->height, .vae_tiling = spec->vae_tiling, .numerics = spec->numerics,
-                                 .merged = spec->lora != NULL, .guided = is_guided(spec) };
+                                 .merged = spec->lora != NULL, .guided = spec_is_guided(spec) };
 }
 
 bool memory_kind_is(const struct memory_kind *kind, const struct spec *spec) {
     return kind->width == spec->width && kind->height == spec->height && kind->vae_tiling == spec->vae_tiling &&
-           kind->numerics == spec->numerics && kind->merged == (spec->lora != NULL) && kind->guided == is_guided(spec) &&
+           kind->numerics == spec->numerics && kind->merged == (spec->lora != NULL) && kind->guided == spec_is_guided(spec) &&
            digest_equal(&kind->model, &spec->model) && digest_equal(&kind->vae, &spec->vae) &&
            digest_equal(&kind->refiner, &spec->refiner);
 }

@@ -564,14 +564,18 @@ bool spec_same_model(const struct spec *a, const struct spec *b)
            texts_equal(a->embedding, b->embedding) && digest_equal(&a->refiner, &b->refiner) && a->numerics == b->numerics;
 }
 
+bool spec_is_guided(const struct spec *spec)
+{
+    return decimal_compare(spec->cfg, (struct decimal){1, 0}) > 0;
+}
+
 bool spec_batches_with(const struct spec *a, const struct spec *b)
 {
-    struct decimal one = {1, 0};
     return spec_same_model(a, b) && decimal_compare(a->refiner_switch, b->refiner_switch) == 0 &&
            digest_is_zero(&a->init) == digest_is_zero(&b->init) &&
            digest_is_zero(&a->mask) == digest_is_zero(&b->mask) && a->width == b->width && a->height == b->height && a->steps == b->steps &&
            a->vae_tiling == b->vae_tiling && a->prediction == b->prediction && decimal_compare(a->strength, b->strength) == 0 &&
            a->sampler == b->sampler && a->schedule == b->schedule && a->clip_skip == b->clip_skip &&
            a->deterministic == b->deterministic && a->rng == b->rng &&
-           (decimal_compare(a->cfg, one) > 0) == (decimal_compare(b->cfg, one) > 0);
+           spec_is_guided(a) == spec_is_guided(b);
 }

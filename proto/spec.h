@@ -97,6 +97,7 @@ size_t spec_files(struct digest out[SPEC_FILES_LIMIT], const struct spec *spec);
 struct digest spec_model_key(const struct spec *spec);
 /* Are the keys of these two the same? */
 bool spec_same_model(const struct spec *a, const struct spec *b);
+bool spec_is_guided(const struct spec *spec); /* cfg above 1: the U-Net is evaluated twice a step */
 
 /* May these two share a batch? (same model, VAE, LoRAs, embeddings, refiner and its switch, size, steps, sampler, schedule,
  * clip skip, prediction, numerics, strength; deterministic or not; guided or not; from a picture or not; masked or not)

@@ -112,7 +112,7 @@ enum err spec_memory_check(struct memory_need *need, struct device *device, cons
     struct wanted_model wanted;
     struct memory_need found;
     struct render_size size = { .width = spec->width, .height = spec->height, .batch = (uint32_t)batch,
-                                .guided = decimal_value(spec->cfg) > 1.0, .vae_tiling = spec->vae_tiling };
+                                .guided = spec_is_guided(spec), .vae_tiling = spec->vae_tiling };
     enum err err = wanted_find(&wanted, spec, places, error);
     if (!err)
         err = model_memory_check(&found, device, &wanted.files, &size, budget_bytes, error);
