@@ -83,6 +83,20 @@ void decoding_run(struct decoding *decoding, uint32_t program) {
     program_run(decoding->programs[program]);
 }
 
+struct render_output decoding_take(const struct decoding *decoding, uint32_t place, uint32_t width, uint32_t height) {
+    struct render_output output = { .width = width, .height = height };
+    size_t size = (size_t)width * height * 3;
+    int32_t bad = 0;
+    buffer_download(decoding->bad, place * sizeof bad, &bad, sizeof bad);
+    if (bad != 0) {
+        (void)error_set(&output.error, ERR_NUMERIC, "U-Net or VAE output holds %d values that are not finite", bad);
+        return output;
+    }
+    output.rgb = memory_get(size);
+    buffer_download(decoding->pixels, place * size, output.rgb, size);
+    return output;
+}
+
 void decoding_release(struct decoding *decoding) {
     for (uint32_t i = 0; i < decoding->program_count; i++) {
         program_destroy(decoding->programs[i]);
@@ -140,6 +154,12 @@ enum err encoding_init(struct encoding *encoding, const struct model *model, uin
     program_finish(p);
     *encoding = made;
     return ERR_OK;
+}
+
+void encoding_run(float *moments, struct encoding *encoding, const float *picture) {
+    buffer_upload(encoding->picture, 0, picture, buffer_size(encoding->picture));
+    program_run(encoding->program);
+    buffer_download(encoding->moments, 0, moments, buffer_size(encoding->moments));
 }
 
 void encoding_release(struct encoding *encoding) {

@@ -59,6 +59,8 @@ void run_attach(struct run *run, struct buffer *scratch);
 MUST_USE enum err decoding_init(struct decoding *decoding, const struct model *model, struct buffer *latents,
                                 const struct run_kind *kind, uint64_t memory, struct error *error);
 void decoding_run(struct decoding *decoding, uint32_t program);
+/* Picture `place` of what was decoded, or that it has none; the caller's to release. */
+struct render_output decoding_take(const struct decoding *decoding, uint32_t place, uint32_t width, uint32_t height);
 void decoding_release(struct decoding *decoding);
 uint64_t decoding_bytes(const struct decoding *decoding);
 uint64_t decoding_scratch(const struct decoding *decoding);
@@ -66,6 +68,8 @@ void decoding_attach(struct decoding *decoding, struct buffer *scratch);
 
 MUST_USE enum err encoding_init(struct encoding *encoding, const struct model *model, uint32_t width, uint32_t height,
                                 struct error *error);
+/* picture [H,W,3] in -1..1 -> moments [h,w,2C] */
+void encoding_run(float *moments, struct encoding *encoding, const float *picture);
 void encoding_release(struct encoding *encoding);
 uint64_t encoding_bytes(const struct encoding *encoding);
 
