@@ -11,7 +11,10 @@
 #include "base/log.h"
 #include "proto/catalog.h"
 
-enum { FILE_VERSION = 1, SEEN_ENOUGH = 2 /* the first batch of a size also plans and captures */ };
+enum {
+    FILE_VERSION = 2, /* 1 knew models alone, not what is merged into them */
+    SEEN_ENOUGH = 2   /* the first batch of a size also plans and captures */
+};
 
 #define GAIN 0.05
 
@@ -32,15 +35,24 @@ struct batches {
     size_t count;
 };
 
+struct batch_kind batch_kind_of(const struct spec *spec, const char *device_class) {
+    struct batch_kind kind = { .models = spec_model_key(spec), .refiner_switch = spec->refiner_switch, .width = spec->width,
+                               .height = spec->height, .vae_tiling = spec->vae_tiling, .guided = spec_is_guided(spec),
+                               .deterministic = spec->deterministic };
+    snprintf(kind.device_class, sizeof kind.device_class, "%s", device_class);
+    return kind;
+}
+
+static bool kind_equal(const struct batch_kind *a, const struct batch_kind *b) {
+    return strcmp(a->device_class, b->device_class) == 0 && digest_equal(&a->models, &b->models) &&
+           decimal_compare(a->refiner_switch, b->refiner_switch) == 0 && a->width == b->width && a->height == b->height &&
+           a->vae_tiling == b->vae_tiling && a->guided == b->guided && a->deterministic == b->deterministic;
+}
+
 static struct rung *find(const struct batches *batches, const struct batch_kind *kind) {
-    for (size_t i = 0; i < batches->count; i++) {
-        struct rung *rung = &batches->rungs[i];
-        if (strcmp(rung->kind.device_class, kind->device_class) == 0 && digest_equal(&rung->kind.model, &kind->model) &&
-            rung->kind.numerics == kind->numerics && rung->kind.width == kind->width && rung->kind.height == kind->height &&
-            rung->kind.vae_tiling == kind->vae_tiling && rung->kind.guided == kind->guided &&
-            rung->kind.deterministic == kind->deterministic)
-            return rung;
-    }
+    for (size_t i = 0; i < batches->count; i++)
+        if (kind_equal(&batches->rungs[i].kind, kind))
+            return &batches->rungs[i];
     return NULL;
 }
 
@@ -55,10 +67,11 @@ static struct rung *add(struct batches *batches, const struct rung *rung) {
 /* ---- the file ------------------------------------------------------------------------------------------------------- */
 
 static json_t *rung_json(const struct rung *rung) {
-    char model[DIGEST_HEX_SIZE];
-    digest_hex(&rung->kind.model, model);
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:I}", "device_class", rung->kind.device_class, "model", model, "numerics",
-                     numerics_name((enum numerics)rung->kind.numerics), "width", (json_int_t)rung->kind.width, "height",
+    char models[DIGEST_HEX_SIZE], refiner_switch[32];
+    digest_hex(&rung->kind.models, models);
+    decimal_format(refiner_switch, rung->kind.refiner_switch);
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:I}", "device_class", rung->kind.device_class, "models", models,
+                     "refiner_switch", refiner_switch, "width", (json_int_t)rung->kind.width, "height",
                      (json_int_t)rung->kind.height, "vae_tiling", (json_int_t)rung->kind.vae_tiling, "guided", rung->kind.guided,
                      "deterministic", rung->kind.deterministic, "batch", (json_int_t)rung->batch);
 }
@@ -82,24 +95,27 @@ static void save(const struct batches *batches) {
     json_decref(file);
 }
 
-static enum err read_numerics(uint32_t *numerics, const json_t *item, const char *path, struct error *error) {
-    const char *name;
-    enum err err = json_get_text(&name, item, "numerics", path, error);
-    for (int i = 0; i < NUMERICS_COUNT && !err; i++)
-        if (strcmp(numerics_name((enum numerics)i), name) == 0) {
-            *numerics = (uint32_t)i;
-            return ERR_OK;
-        }
-    return err ? err : error_set(error, ERR_CORRUPT, "%s: numerics: there is no \"%.20s\"", path, name);
+static enum err read_texts(struct batch_kind *kind, const json_t *item, const char *path, struct error *error) {
+    const char *class_name, *models, *refiner_switch;
+    enum err err = json_get_text(&class_name, item, "device_class", path, error);
+    if (!err)
+        err = json_get_text(&models, item, "models", path, error);
+    if (!err)
+        err = json_get_text(&refiner_switch, item, "refiner_switch", path, error);
+    if (err)
+        return err;
+    if (strlen(class_name) >= sizeof kind->device_class)
+        return error_set(error, ERR_CORRUPT, "%s: device_class: want less than %zu bytes, have %zu", path,
+                         sizeof kind->device_class, strlen(class_name));
+    if (!digest_parse(&kind->models, models))
+        return error_set(error, ERR_CORRUPT, "%s: models: want 64 hex digits, have \"%.80s\"", path, models);
+    memcpy(kind->device_class, class_name, strlen(class_name) + 1);
+    err = decimal_parse(&kind->refiner_switch, refiner_switch, error);
+    return err ? error_prefix(error, "%s: refiner_switch", path) : ERR_OK;
 }
 
 static enum err read_rung(struct rung *rung, const json_t *item, const char *path, struct error *error) {
-    const char *class_name, *model;
-    enum err err = json_get_text(&class_name, item, "device_class", path, error);
-    if (!err)
-        err = json_get_text(&model, item, "model", path, error);
-    if (!err)
-        err = read_numerics(&rung->kind.numerics, item, path, error);
+    enum err err = read_texts(&rung->kind, item, path, error);
     if (!err)
         err = json_get_u32(&rung->kind.width, item, "width", path, error);
     if (!err)
@@ -114,13 +130,6 @@ static enum err read_rung(struct rung *rung, const json_t *item, const char *pat
         err = json_get_u32(&rung->batch, item, "batch", path, error);
     if (!err && (rung->batch < 1 || rung->batch > LIMIT_BATCH))
         err = error_set(error, ERR_CORRUPT, "%s: batch: want 1..%d, have %" PRIu32, path, LIMIT_BATCH, rung->batch);
-    if (!err && strlen(class_name) >= sizeof rung->kind.device_class)
-        err = error_set(error, ERR_CORRUPT, "%s: device_class: want less than %zu bytes, have %zu", path,
-                        sizeof rung->kind.device_class, strlen(class_name));
-    if (!err && !digest_parse(&rung->kind.model, model))
-        err = error_set(error, ERR_CORRUPT, "%s: model: want 64 hex digits, have \"%.80s\"", path, model);
-    if (!err)
-        memcpy(rung->kind.device_class, class_name, strlen(class_name) + 1);
     rung->settled = true;
     return err;
 }
@@ -131,10 +140,11 @@ static enum err load(struct batches *batches, struct error *error) {
     enum err err = json_read_file(&file, batches->path, BATCHES_FILE_LIMIT, error);
     if (!err)
         err = json_get_u32(&version, file, "version", batches->path, error);
-    if (!err && version != FILE_VERSION)
-        err = error_set(error, ERR_UNSUPPORTED, "%s: version: want %d, have %" PRIu32, batches->path, FILE_VERSION, version);
-    json_t *list = err ? NULL : json_object_get(file, "batches");
-    if (!err && !json_is_array(list))
+    if (!err && version > FILE_VERSION)
+        err = error_set(error, ERR_UNSUPPORTED, "%s: version: want at most %d, have %" PRIu32, batches->path, FILE_VERSION, version);
+    bool older = !err && version < FILE_VERSION;
+    json_t *list = err || older ? NULL : json_object_get(file, "batches");
+    if (!err && !older && !json_is_array(list))
         err = error_set(error, ERR_CORRUPT, "%s: batches: want a list", batches->path);
     for (size_t i = 0; i < json_array_size(list) && !err; i++) {
         struct rung rung = { .batch = 0 };

@@ -11,22 +11,24 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
-#include "base/hash.h"
+#include "proto/spec.h"
 
 /* Work that takes the same time a picture: what differs in any of these is measured apart. */
 struct batch_kind {
     char device_class[64];
-    struct digest model;
-    uint32_t numerics, width, height, vae_tiling;
+    struct digest models; /* spec_model_key: with LoRAs, VAE, refiner and numerics */
+    struct decimal refiner_switch; /* whose model walks how much of the way */
+    uint32_t width, height, vae_tiling;
     bool guided, deterministic;
 };
+struct batch_kind batch_kind_of(const struct spec *spec, const char *device_class);
 
 struct batches;
 
 enum { BATCHES_KINDS = 256, BATCHES_FILE_LIMIT = 1 << 20 };
 
-/* `path`: the file, NULL: none. What is there and cannot be read is said in the log, and begun anew. */
+/* `path`: the file, NULL: none. What is there and cannot be read is said in the log, and begun anew; one of an older version is begun
+ * anew without a word. */
 struct batches *batches_open(const char *path);
 void batches_close(struct batches *batches);
 

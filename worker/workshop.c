@@ -240,11 +240,7 @@ uint32_t workshop_batch(uint32_t width, uint32_t height) {
 }
 
 static struct batch_kind kind_of(const struct workshop *workshop, const struct spec *spec) {
-    struct batch_kind kind = { .model = spec->model, .numerics = spec->numerics, .width = spec->width, .height = spec->height,
-                               .vae_tiling = spec->vae_tiling, .guided = spec_is_guided(spec),
-                               .deterministic = spec->deterministic };
-    snprintf(kind.device_class, sizeof kind.device_class, "%s", workshop->options.painter.device_class);
-    return kind;
+    return batch_kind_of(spec, workshop->options.painter.device_class);
 }
 
 struct question { const struct painter *painter; const struct lease *lease; };

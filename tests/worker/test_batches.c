@@ -1,6 +1,7 @@
 /* test_batches.c - the search for the largest batch that gains, with a device whose speed is a formula. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@ struct device {
 };
 
 static struct batch_kind kind(const char *device_class, uint32_t side) {
-    struct batch_kind made = { .model = digest_of("m", 1), .width = side, .height = side, .guided = true };
+    struct batch_kind made = { .models = digest_of("m", 1), .width = side, .height = side, .guided = true };
     strcpy(made.device_class, device_class);
     return made;
 }
@@ -118,12 +119,62 @@ static void kinds_are_apart_and_remembered(void **state) {
     place_remove(place);
 }
 
+#define DIGITS "62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a" /* SHA-256 of "m" */
+#define CARD(models, refiner_switch)                                                                                          \
+    "{\"device_class\": \"card\", \"models\": \"" models "\", \"refiner_switch\": \"" refiner_switch "\", \"width\": 512,"        \
+    " \"height\": 512, \"vae_tiling\": 0, \"guided\": true, \"deterministic\": false, \"batch\": "
+
+static void what_an_older_version_kept_is_dropped(void **state) {
+    static const char text[] = "{\"version\": 1, \"batches\": [{\"device_class\": \"card\", \"model\": \"" DIGITS "\", \"numerics\":"
+                               " \"fp32\", \"width\": 512, \"height\": 512, \"vae_tiling\": 0, \"guided\": true,"
+                               " \"deterministic\": false, \"batch\": 4}]}";
+    char *place = place_create(), *path = path_join(place, "batches.json");
+    struct batch_kind of = kind("card", 512);
+    struct device device = { .each_ms = 1 };
+    struct error error;
+    (void)state;
+    assert_int_equal(file_write(path, text, strlen(text), &error), ERR_OK);
+    struct batches *batches = batches_open(path);
+    assert_int_equal(batches_size(batches, &of, 7, fits, &device), 7);
+    batches_close(batches);
+    free(path);
+    place_remove(place);
+}
+
+/* A refiner makes pictures slower than the model alone does, and its share of the way how much. */
+static void whatever_changes_the_time_is_a_kind(void **state) {
+    struct batches *batches = batches_open(NULL);
+    struct digest model = digest_of("m", 1), other = digest_of("o", 1);
+    struct device device = { .each_ms = 1 };
+    struct spec specs[6];
+    char file[DIGEST_HEX_SIZE], text[DIGEST_HEX_SIZE + 4];
+    (void)state;
+    digest_hex(&other, file);
+    snprintf(text, sizeof text, "%s:1", file);
+    for (size_t i = 0; i < 6; i++)
+        double_spec(&specs[i], &model, i, 20);
+    specs[1].refiner = specs[2].refiner = other;
+    specs[2].refiner_switch = (struct decimal){ 5, 1 };
+    specs[3].vae = other;
+    specs[4].lora = text_copy(text);
+    specs[5].numerics = NUMERICS_FP16;
+    for (uint32_t i = 0; i < 6; i++) {
+        struct batch_kind of = batch_kind_of(&specs[i], "card");
+        assert_int_equal(batches_size(batches, &of, i + 1, fits, &device), i + 1);
+    }
+    specs[0].seed = 77; /* takes as long */
+    struct batch_kind same = batch_kind_of(&specs[0], "card");
+    assert_int_equal(batches_size(batches, &same, 9, fits, &device), 1);
+    for (size_t i = 0; i < 6; i++)
+        spec_release(&specs[i]);
+    batches_close(batches);
+}
+
 static void a_bad_file_is_begun_anew(void **state) {
     static const char *const texts[] = {
-        "", "{", "[]", "{\"version\": 2, \"batches\": []}", "{\"version\": 1}", "{\"version\": 1, \"batches\": [7]}",
-        "{\"version\": 1, \"batches\": [{\"device_class\": \"card\", \"model\": \"xy\", \"numerics\": \"fp32\", \"width\": 512,"
-        " \"height\": 512, \"vae_tiling\": 0, \"guided\": true, \"deterministic\": false, \"batch\": 4}]}",
-        "{\"version\": 1, \"batches\": [{\"device_class\": \"card\", \"batch\": 100000}]}",
+        "", "{", "[]", "{\"version\": 3, \"batches\": []}", "{\"version\": 2}", "{\"version\": 2, \"batches\": [7]}",
+        "{\"version\": 2, \"batches\": [" CARD("xy", "0.8") "4}]}", "{\"version\": 2, \"batches\": [" CARD(DIGITS, "much") "4}]}",
+        "{\"version\": 2, \"batches\": [" CARD(DIGITS, "0.8") "100000}]}",
     };
     char *place = place_create(), *path = path_join(place, "batches.json");
     struct batch_kind of = kind("card", 512);
@@ -152,6 +203,8 @@ int main(void) {
         cmocka_unit_test(at_most_what_a_lease_may_have),
         cmocka_unit_test(compares_only_like_with_like),
         cmocka_unit_test(kinds_are_apart_and_remembered),
+        cmocka_unit_test(what_an_older_version_kept_is_dropped),
+        cmocka_unit_test(whatever_changes_the_time_is_a_kind),
         cmocka_unit_test(a_bad_file_is_begun_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
