@@ -4,6 +4,7 @@
  * Blending follows AutoencoderKL.tiled_decode: row after row, each tile with the one above and then the one to its left,
  * both as blended before; the last quarter of a tile is only there to be blended into.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "pipeline/tiled.h"
 
 enum { OVERLAP = 4 }; /* a quarter: diffusers' tile_overlap_factor 0.25 */
-enum { SHAPES = 4 };  /* whole, cut at the right, at the bottom, at both */
+enum { SHAPES = 9 };  /* either way whole, or cut: tiles begin every three quarters of one, so that the last two may be */
 
 struct shape {
     uint32_t height, width; /* of the latents */
@@ -81,6 +82,7 @@ static void record_shape(struct tiled *tiled, uint32_t height, uint32_t width) {
     op_copy(p, program_bind(p, tiled->decoded, 0, 1, height * factor, width * factor, 3),
             vae_record_decoder(p, &tiled->model->vae, latent));
     program_finish(p);
+    assert(tiled->shape_count < SHAPES);
     tiled->shapes[tiled->shape_count++] = (struct shape){ height, width, p };
 }
 

@@ -70,6 +70,7 @@ TILED_A = [  # 4 pixels a latent: tiles of 8 latents at every 6th; of 12 at ever
     case("Euler", "leading", 72, 104, 2, 5.0, full=True, vae_tiling=32),
     case("Euler", "leading", 104, 40, 2, 5.0, seed=1, full=True, vae_tiling=48),
     case("Euler", "leading", 40, 24, 2, 5.0, seed=2, full=True, vae_tiling=48),
+    case("Euler", "leading", 80, 80, 2, 5.0, seed=3, vae_tiling=48),  # both last ones cut, either way
 ]
 DEMO = [
     case("Euler", "uniform", 64, 64, 8, 4.5, full=True),
