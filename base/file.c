@@ -12,27 +12,37 @@
 
 enum { READ_PIECE = 1 << 16 };
 
-enum err file_read(struct bytes *out, const char *path, size_t limit, struct error *error) {
+enum err file_read_start(struct bytes *out, const char *path, size_t most, struct error *error) {
     struct bytes content = BYTES_INIT;
     enum err err = ERR_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(error, "%s", path);
-    for (;;) {
-        bytes_reserve(&content, READ_PIECE);
-        ssize_t got = read(fd, content.data + content.size, READ_PIECE);
+    while (!err && content.size < most) {
+        size_t piece = most - content.size < READ_PIECE ? most - content.size : READ_PIECE;
+        bytes_reserve(&content, piece);
+        ssize_t got = read(fd, content.data + content.size, piece);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             err = error_errno(error, "%s", path);
-        else if (content.size + (size_t)got > limit)
-            err = error_set(error, ERR_LIMIT, "%s: at most %zu bytes are read, it has more", path, limit);
-        if (err || got == 0)
+        if (got <= 0)
             break;
         content.size += (size_t)got;
         content.data[content.size] = '\0';
     }
     close(fd);
+    if (!err)
+        bytes_add(out, content.data, content.size);
+    bytes_release(&content);
+    return err;
+}
+
+enum err file_read(struct bytes *out, const char *path, size_t limit, struct error *error) {
+    struct bytes content = BYTES_INIT;
+    enum err err = file_read_start(&content, path, limit + 1, error);
+    if (!err && content.size > limit)
+        err = error_set(error, ERR_LIMIT, "%s: at most %zu bytes are read, it has more", path, limit);
     if (!err)
         bytes_add(out, content.data, content.size);
     bytes_release(&content);

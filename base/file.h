@@ -14,6 +14,9 @@
 /* The whole file, at most `limit` bytes (ERR_LIMIT names both). */
 MUST_USE enum err file_read(struct bytes *out, const char *path, size_t limit, struct error *error);
 
+/* Its first bytes: `most` of them, or all. */
+MUST_USE enum err file_read_start(struct bytes *out, const char *path, size_t most, struct error *error);
+
 /* Write beside `path`, then rename over it: a reader sees the old file or the new, whole. Not synced. */
 MUST_USE enum err file_write(const char *path, const void *data, size_t size, struct error *error);
 

@@ -71,6 +71,8 @@ static enum err print(const struct sweep_file *file, uint64_t places, bool as_js
         printf(", %s U-Net evaluations", evaluation_count);
     if (sweep_leaves_numerics(&file->sweep))
         printf(", numerics auto: fixed at submission, by the coordinator's configuration");
+    if (file->tiling_within)
+        printf(", vae_tiling is %u", file->sweep.fixed.vae_tiling);
     printf("\nfirst %" PRIu64 ": %s\n", first_index, output_safe(bytes_text(&first)));
     printf("last  %" PRIu64 ": %s\n", last_index, output_safe(bytes_text(&last)));
     err = output_flush(error);

@@ -9,6 +9,7 @@
 #include "cli/names.h"
 #include "cli/output.h"
 #include "cli/studio.h"
+#include "cli/tiling.h"
 #include "proto/model.h"
 #include "proto/sweep.h"
 
@@ -64,9 +65,23 @@ static enum err set_refiner(struct spec *spec, struct file_places *places, const
     return ERR_OK;
 }
 
+/* *within: bytes, where the tiling is left to memory; else 0. */
+static enum err set_fields(struct spec *spec, struct file_book *book, uint64_t *within, const struct render_flags *flags,
+                           struct error *error) {
+    const char *tiling = flags->fields[FIELD_VAE_TILING];
+    enum err err = tiling ? vae_tiling_bound(within, tiling, error) : ERR_OK;
+    for (int i = 0; i < FIELD_COUNT && !err; i++) {
+        bool found_later = i == FIELD_VAE_TILING && *within;
+        if (flags->fields[i] && catalog_field((enum field)i)->type != TYPE_MODEL && !found_later)
+            err = set_field(spec, book, (enum field)i, flags->fields[i], error);
+    }
+    return err;
+}
+
 /* The checked job, and where its model and files lie (the caller's to release, also on failure). */
 static enum err resolve(struct spec *spec, struct file_places *places, const struct render_flags *flags, struct error *error) {
     struct file_book book = { 0 };
+    uint64_t within = 0;
     char *folder;
     struct model_facts facts;
     const char *model = flags->fields[FIELD_MODEL] ? flags->fields[FIELD_MODEL] : catalog_field(FIELD_MODEL)->fallback;
@@ -84,10 +99,7 @@ static enum err resolve(struct spec *spec, struct file_places *places, const str
         spec->width = facts.default_width;
         spec->height = facts.default_height;
     }
-    for (int i = 0; i < FIELD_COUNT && !err; i++)
-        if (flags->fields[i] && catalog_field((enum field)i)->type != TYPE_MODEL)
-            err = set_field(spec, &book, (enum field)i, flags->fields[i], error);
-    if (err)
+    if ((err = set_fields(spec, &book, &within, flags, error)))
         goto done;
     struct sweep alone = { .fixed = *spec }; /* a sweep of one: sizes are checked in one place */
     if ((err = sweep_check_model(&alone, &facts, error)))
@@ -100,7 +112,7 @@ done:
         file_places_add(places, &book.files[i].digest, text_copy(book.files[i].path));
     file_book_release(&book);
     free(folder);
-    return err;
+    return err || !within ? err : tiling_find(&spec->vae_tiling, spec, places, within, error);
 }
 
 static enum err report(const struct spec *spec, const struct rendered *rendered, const char *path, bool json,

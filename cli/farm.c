@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/local_farm.h"
+#include "cli/submission.h"
 #include "proto/sweep.h"
 
 enum err farm_open(struct farm *farm, const struct farm_flags *flags, struct error *error) {
@@ -62,7 +63,7 @@ enum err farm_sweep_word(char **word, const char *text, struct error *error) {
     }
     struct sweep_file file;
     struct bytes json = BYTES_INIT;
-    enum err err = sweep_file_read(&file, text, error);
+    enum err err = submission_resolve(&file, text, error);
     if (err)
         return err;
     if (sweep_leaves_numerics(&file.sweep)) { /* its id is the coordinator's to know; its name is the newest one's */

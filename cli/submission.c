@@ -10,11 +10,13 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "cli/combinations.h"
 #include "cli/output.h"
+#include "cli/tiling.h"
 #include "proto/model.h"
 #include "worker/render.h"
 
-enum { ASK_AT_ONCE = 1000, MODELS_CHECKED = 256 };
+enum { ASK_AT_ONCE = 1000, MODELS_CHECKED = 256, STARTS_CHECKED = 10000 };
 
 /* One object that the farm may lack, and where its bytes are. */
 struct offer {
@@ -154,78 +156,74 @@ static void warn_of_equal_seeds(const struct sweep *sweep) {
     }
 }
 
-/* Is the field one of those that decide which prepared model draws a job? */
-static bool decides_model(const struct axis *axis) {
-    for (uint32_t f = 0; f < axis->field_count; f++)
-        if (axis->fields[f] == FIELD_MODEL || axis->fields[f] == FIELD_VAE || axis->fields[f] == FIELD_LORA ||
-            axis->fields[f] == FIELD_EMBEDDING || axis->fields[f] == FIELD_REFINER)
-            return true;
-    return false;
+/* ---- checks --------------------------------------------------------------------------------------------------------- */
+
+static enum err check_model(void *context, const struct spec *spec, struct error *error) {
+    return spec_model_check(spec, context, error);
 }
 
-/* Every model that jobs of the sweep are drawn with, LoRAs and all, as the pipeline would refuse it later: up to
- * MODELS_CHECKED of them; workers see the rest. */
-static enum err check_models(const struct sweep *sweep, const struct file_places *places, struct error *error) {
-    uint64_t stride = 1, positions[SWEEP_AXES_LIMIT] = { 0 }, strides[SWEEP_AXES_LIMIT];
-    for (uint32_t a = sweep->axis_count; a-- > 0;) {
-        strides[a] = stride;
-        stride *= sweep->axes[a].count;
+static enum err check_start(const struct spec *spec, enum field field, const struct file_places *places, struct error *error) {
+    const struct digest *digest = field == FIELD_INIT ? &spec->init : &spec->mask;
+    const char *path = digest_is_zero(digest) ? NULL : file_places_find(places, digest);
+    return path ? spec_start_check(spec, field, path, error) : ERR_OK;
+}
+
+static enum err check_starts(void *context, const struct spec *spec, struct error *error) {
+    enum err err = check_start(spec, FIELD_INIT, context, error);
+    return err ? err : check_start(spec, FIELD_MASK, context, error);
+}
+
+/* What workers would refuse, as far as a walk of bounded length comes: they see the rest. */
+static enum err check_jobs(const struct sweep *sweep, struct file_places *places, struct error *error) {
+    static const enum field models[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER };
+    static const enum field starts[] = { FIELD_SIZE, FIELD_INIT, FIELD_MASK };
+    bool all;
+    enum err err = combinations_each(&all, sweep, models, sizeof models / sizeof *models, MODELS_CHECKED, check_model, places, error);
+    return err ? err : combinations_each(&all, sweep, starts, sizeof starts / sizeof *starts, STARTS_CHECKED, check_starts, places,
+                                         error);
+}
+
+static enum err find_places(struct file_places *places, const struct sweep_file *file, struct error *error) {
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < file->files.count; i++)
+        file_places_add(places, &file->files.files[i].digest, text_copy(file->files.files[i].path));
+    for (uint32_t i = 0; i < file->model_count && !err; i++) {
+        struct digest digest;
+        if (!(err = model_digest_read(&digest, file->models[i], error)))
+            file_places_add(places, &digest, text_copy(file->models[i]));
     }
-    for (uint32_t checked = 0; checked < MODELS_CHECKED; checked++) {
-        struct spec spec;
-        uint64_t index = 0;
-        for (uint32_t a = 0; a < sweep->axis_count; a++)
-            index += positions[a] * strides[a];
-        if (!sweep_excluded(sweep, index)) {
-            enum err err = sweep_job(&spec, sweep, index, error);
-            if (err)
-                return err;
-            err = spec_model_check(&spec, places, error);
-            spec_release(&spec);
-            if (err)
-                return err;
-        }
-        uint32_t a = sweep->axis_count;
-        while (a-- > 0) {
-            if (!decides_model(&sweep->axes[a]))
-                continue;
-            if (++positions[a] < sweep->axes[a].count)
-                break;
-            positions[a] = 0;
-        }
-        if (a == UINT32_MAX)
-            return ERR_OK;
-    }
-    return ERR_OK;
+    return err;
+}
+
+enum err submission_resolve(struct sweep_file *file, const char *path, struct error *error) {
+    struct file_places places = { 0 };
+    enum err err = sweep_file_read(file, path, error);
+    if (err || !file->tiling_within)
+        return err;
+    if (!(err = find_places(&places, file, error)))
+        err = tiling_fix(&file->sweep, &places, file->tiling_within, error);
+    file_places_release(&places);
+    if (err)
+        sweep_file_release(file);
+    return err;
 }
 
 enum err submission_read(struct sweep_file *file, const char *path, struct error *error) {
-    enum err err = sweep_file_read(file, path, error);
+    struct file_places places = { 0 };
+    enum err err = submission_resolve(file, path, error);
     if (err)
         return err;
-    uint64_t places;
-    struct file_places at = { 0 };
-    err = sweep_places(&places, &file->sweep, error);
-    for (size_t i = 0; i < file->files.count; i++)
-        file_places_add(&at, &file->files.files[i].digest, text_copy(file->files.files[i].path));
-    for (uint32_t i = 0; i < file->model_count && !err; i++) {
-        struct model_facts facts;
-        err = model_facts_read(&facts, file->models[i], error);
-        if (!err)
-            err = sweep_check_model(&file->sweep, &facts, error);
-        if (!err)
-            file_places_add(&at, &facts.digest, text_copy(file->models[i]));
-    }
-    if (!err)
-        err = check_models(&file->sweep, &at, error);
-    file_places_release(&at);
-    if (err) {
+    if (!(err = find_places(&places, file, error)))
+        err = check_jobs(&file->sweep, &places, error);
+    file_places_release(&places);
+    if (err)
         sweep_file_release(file);
-        return err;
-    }
-    warn_of_equal_seeds(&file->sweep);
-    return ERR_OK;
+    else
+        warn_of_equal_seeds(&file->sweep);
+    return err;
 }
+
+/* ---- sending -------------------------------------------------------------------------------------------------------- */
 
 static enum err send_all(struct farm *farm, const struct offers *offers, struct error *error) {
     enum err err = ERR_OK;

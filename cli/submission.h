@@ -16,8 +16,12 @@ struct submission {
     enum numerics automatic; /* what numerics auto became; NUMERICS_AUTO: no job left it to the farm */
 };
 
-/* Everything that can be wrong with a sweep file is said before anything is stored: models found, their files whole and of the
- * right shapes (by the pipeline itself, which is what would refuse them later), sizes that fit, job count within limits. Also warns on stderr of seeds that torch's CPU generator cannot tell apart. */
+/* A sweep file as the sweep that will be submitted: with the tiling that memory chooses, where it leaves that to memory. */
+MUST_USE enum err submission_resolve(struct sweep_file *file, const char *path, struct error *error);
+
+/* The same, and everything that can be wrong with it is said before anything is stored: models found, their files whole and of the
+ * right shapes (by the pipeline itself, which is what would refuse them later), sizes that fit, those of starting pictures too, job
+ * count within limits. Also warns on stderr of seeds that torch's CPU generator cannot tell apart. */
 MUST_USE enum err submission_read(struct sweep_file *file, const char *path, struct error *error);
 
 /* Uploads tables, manifests and model files that are missing, then submits. */

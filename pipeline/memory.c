@@ -17,7 +17,7 @@ struct planned {
 };
 
 static enum err plan(struct planned *planned, struct device *device, const struct model_files *files, struct error *error) {
-    *planned = (struct planned){ .planner = { backend_create_planner(device->backend) } };
+    *planned = (struct planned){ .planner = { backend_create_planner(device == NULL ? NULL : device->backend) } };
     return model_load_files(&planned->model, &planned->planner, files, error);
 }
 
@@ -93,7 +93,7 @@ static uint32_t side_parts(const struct model *model, const struct render_size *
 
 /* The largest tiling with which it would fit, 0: none. */
 static uint32_t tiling_that_fits(const struct planned *planned, const struct render_size *size) {
-    for (uint32_t tile = 1024; size->vae_tiling == 0 && tile >= 256; tile /= 2) {
+    for (uint32_t tile = TILING_MOST; size->vae_tiling == 0 && tile >= TILING_LEAST; tile /= 2) {
         struct render_size tiled = *size;
         tiled.vae_tiling = tile;
         if (fits(planned, tiled)) {

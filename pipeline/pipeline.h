@@ -122,10 +122,12 @@ struct render_size {
     bool guided;
     uint32_t vae_tiling;
 };
+enum { TILING_MOST = 1024, TILING_LEAST = 256 }; /* tilings that memory is offered: these, and what is halfway between */
 /* Memory of a run beside the weights, known before any work. */
 MUST_USE enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error);
 
-/* The same before a model is loaded: predicted from the shapes in its files. No weight is read, nothing is computed. */
+/* The same before a model is loaded: predicted from the shapes in its files. No weight is read, nothing is computed. Of a `device`,
+ * or NULL: of none in particular, in fp32, which is the same on every machine; a real one needs notes beside: megabytes a thread. */
 struct memory_need {
     uint64_t weights; /* model_shape's weight_bytes */
     uint64_t run;     /* render_memory */

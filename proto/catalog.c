@@ -31,7 +31,8 @@ static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_SIZE] = {FIELD_SIZE, "size", TYPE_SIZE, "512x512", NULL, NULL, NULL, NULL,
         "width x height in pixels; where it is not given, the model's own", false},
     [FIELD_VAE_TILING] = {FIELD_VAE_TILING, "vae_tiling", TYPE_U32, "0", "0", "0", "16384", NULL,
-        "decode in overlapping tiles of so many pixels a side, in less memory; 0: in one piece", true},
+        "decode in overlapping tiles of so many pixels a side, in less memory; 0: in one piece; \"within 12G\": the largest "
+        "that keep one picture in so much memory, 0 if it fits whole", true},
     [FIELD_NUMERICS] = {FIELD_NUMERICS, "numerics", TYPE_NAME, "fp32", "fp32", NULL, NULL, numerics_names,
         "the arithmetic: fp32, or on a GPU bf16 or fp16; auto: as the farm is configured, fixed when a sweep is submitted", false},
     [FIELD_DETERMINISTIC] = {FIELD_DETERMINISTIC, "deterministic", TYPE_NAME, "false", "false", NULL, NULL, truth_names,

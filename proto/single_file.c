@@ -159,21 +159,7 @@ enum err model_facts_of_start(struct model_facts *facts, const struct bytes *sta
 
 enum err model_start_read(struct bytes *start, const char *path, struct error *error)
 {
-    enum err code = ERR_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(error, "%s", path);
-    bytes_reserve(start, MODEL_START_LIMIT);
-    for (;;) {
-        ssize_t got = read(fd, start->data + start->size, MODEL_START_LIMIT - start->size);
-        if (got < 0)
-            code = error_errno(error, "%s", path);
-        if (got <= 0)
-            break;
-        start->size += (size_t)got;
-    }
-    close(fd);
-    return code;
+    return file_read_start(start, path, MODEL_START_LIMIT, error);
 }
 
 enum err model_digest_read(struct digest *digest, const char *path, struct error *error)

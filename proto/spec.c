@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "base/json.h"
+#include "base/quantity.h"
 #include "proto/spec_parts.h"
 
 static const struct decimal REFINER_SWITCH = {8, 1}; /* the table's default and neutral value */
@@ -187,6 +188,18 @@ static enum err file_set(struct digest *digest, const char *text, const struct f
         *digest = (struct digest){{0}};
     else if (!digest_parse(digest, text))
         return error_set(error, ERR_INVALID, "%s: want a digest of 64 lower-case hex digits, have \"%.80s\"", info->name, text);
+    return ERR_OK;
+}
+
+enum err vae_tiling_bound(uint64_t *bytes, const char *text, struct error *error)
+{
+    static const char within[] = "within ";
+    *bytes = 0;
+    if (*text == '\0' || (*text >= '0' && *text <= '9'))
+        return ERR_OK;
+    if (strncmp(text, within, sizeof within - 1) != 0 || !quantity_parse(bytes, text + sizeof within - 1, true) || *bytes == 0)
+        return error_set(error, ERR_INVALID, "vae_tiling: want pixels a side, or \"within 12G\" (K, M or G may follow) for the largest"
+                         " tiles that keep one picture in so much memory, have \"%.80s\"", text);
     return ERR_OK;
 }
 

@@ -98,6 +98,9 @@ struct digest spec_model_key(const struct spec *spec);
 /* Are the keys of these two the same? */
 bool spec_same_model(const struct spec *a, const struct spec *b);
 bool spec_is_guided(const struct spec *spec); /* cfg above 1: the U-Net is evaluated twice a step */
+/* Of a vae_tiling that is left to memory ("within 12G"): the bytes; 0 where it is a number of pixels, or nothing. Such a bound is
+ * no job's: whoever reads one finds the tiling and sets that. ERR_INVALID: a word, or no such bound. */
+MUST_USE enum err vae_tiling_bound(uint64_t *bytes, const char *text, struct error *error);
 
 /* May these two share a batch? (same model, VAE, LoRAs, embeddings, refiner and its switch, size, steps, sampler, schedule,
  * clip skip, prediction, numerics, strength; deterministic or not; guided or not; from a picture or not; masked or not)

@@ -136,6 +136,7 @@ struct sweep_file {
     char *models[64];       /* distinct model folders named, in order; their digests are in the sweep */
     uint32_t model_count;
     struct file_book files; /* that its values name; those of excludes too */
+    uint64_t tiling_within; /* bytes that vae_tiling is to be found for, and then set in sweep.fixed; 0: none is to be found */
 };
 
 /* Reads the file, its prompt and rows files, and its models (model_find, model_facts_read), and checks sizes against each

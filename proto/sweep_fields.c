@@ -290,8 +290,17 @@ static void fix_value(struct reading *reading, struct column *column)
     (void)code;
 }
 
+/* vae_tiling: within 12G. *found where it is one; the tiling itself is for those to find who know models. */
+static enum err bound_read(bool *found, struct reading *reading, const struct yaml_node *value)
+{
+    enum err code = vae_tiling_bound(&reading->file->tiling_within, value->text, reading->error);
+    *found = reading->file->tiling_within != 0;
+    return code == ERR_OK ? ERR_OK : reading_at(reading, value->line, code);
+}
+
 enum err field_read(struct reading *reading, enum field field, const struct yaml_node *key, const struct yaml_node *value)
 {
+    bool bound = false;
     struct column columns[2] = {{.field = field}};
     uint32_t count = 1;
     enum err code = reading_claim(reading, field, key->line);
@@ -300,6 +309,8 @@ enum err field_read(struct reading *reading, enum field field, const struct yaml
         return code;
     if (value->kind == YAML_MAP && (catalog_field(field)->type != TYPE_FILES || map_names_file(value)))
         return file_read_column(reading, field, value);
+    if (field == FIELD_VAE_TILING && value->kind == YAML_SCALAR && ((code = bound_read(&bound, reading, value)) != ERR_OK || bound))
+        return code;
     if (value->kind == YAML_SCALAR && is_range(field, value->text)) {
         struct axis axis;
         code = range_parse(&axis, reading, field, value->text);

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "base/quantity.h"
 #include "proto/link.h"
 #include "worker/agent.h"
 #include "worker/easel.h"
@@ -93,19 +94,8 @@ static const struct option long_options[] = {
 /* Digits alone, and a K, M or G (powers of 1024) where allowed. */
 static enum err parse_number(uint64_t *out, const char *option, const char *text, uint64_t minimum, uint64_t maximum,
                              bool units, struct error *error) {
-    static const char letters[] = "KMG";
-    uint64_t value = 0;
-    const char *p = text;
-    bool valid = *p >= '0' && *p <= '9';
-    for (; valid && *p >= '0' && *p <= '9'; p++)
-        valid = !__builtin_mul_overflow(value, UINT64_C(10), &value) &&
-                !__builtin_add_overflow(value, (uint64_t)(*p - '0'), &value);
-    const char *unit = *p && units ? strchr(letters, *p) : NULL;
-    if (valid && unit) {
-        valid = !__builtin_mul_overflow(value, UINT64_C(1) << 10 * (unit - letters + 1), &value);
-        p++;
-    }
-    if (!valid || *p || value < minimum || value > maximum)
+    uint64_t value;
+    if (!quantity_parse(&value, text, units) || value < minimum || value > maximum)
         return error_set(error, ERR_INVALID, "--%s: want %" PRIu64 "..%" PRIu64 "%s, have \"%s\"", option, minimum, maximum,
                          units ? " (K, M or G may follow)" : "", text);
     *out = value;

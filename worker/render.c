@@ -166,6 +166,24 @@ static void start_pictures_release(struct start_pictures *starts) {
     free(starts->list);
 }
 
+static enum err start_size_check(const struct spec *spec, enum field field, uint32_t width, uint32_t height, struct error *error) {
+    if (width == spec->width && height == spec->height)
+        return ERR_OK;
+    return error_set(error, ERR_INVALID, "%s: want a picture of the job's size %ux%u, the file's is %ux%u", catalog_field(field)->name,
+                     spec->width, spec->height, width, height);
+}
+
+enum err spec_start_check(const struct spec *spec, enum field field, const char *path, struct error *error) {
+    enum { HEADER_BYTES = 64 };
+    struct bytes start = BYTES_INIT;
+    uint32_t width, height;
+    enum err err = file_read_start(&start, path, HEADER_BYTES, error);
+    if (!err && (err = png_size(&width, &height, start.data, start.size, error)) != ERR_OK)
+        error_prefix(error, "%s: %s", catalog_field(field)->name, path);
+    bytes_release(&start);
+    return err ? err : start_size_check(spec, field, width, height, error);
+}
+
 /* The pixels of an object, as large as the job's picture; NULL for no object. */
 static enum err start_find(const uint8_t **rgb, struct start_pictures *starts, const struct spec *spec, enum field field,
                            const struct file_places *places, struct error *error) {
@@ -191,11 +209,8 @@ static enum err start_find(const uint8_t **rgb, struct start_pictures *starts, c
         starts->list[starts->count++] = (struct start_picture){ *digest, picture };
     }
     const struct picture *found = &starts->list[at].picture;
-    if (found->width != spec->width || found->height != spec->height)
-        return error_set(error, ERR_INVALID, "%s: want a picture of the job's size %ux%u, the file's is %ux%u",
-                         catalog_field(field)->name, spec->width, spec->height, found->width, found->height);
     *rgb = found->rgb;
-    return ERR_OK;
+    return start_size_check(spec, field, found->width, found->height, error);
 }
 
 static enum err starts_read(struct start_pictures *starts, struct render_job *jobs, const struct spec *const *specs,

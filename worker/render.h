@@ -33,7 +33,7 @@ void rendered_release(struct rendered *rendered);
 MUST_USE enum err spec_model_load(struct model **model, struct device *device, const struct spec *spec,
                                   const struct file_places *places, struct error *error);
 /* ERR_MEMORY, both values said, where that model and `batch` pictures of this job's size would take more than `budget_bytes`
- * (0: no bound). Predicted from shapes: no weight is read. */
+ * (0: no bound). Predicted from shapes: no weight is read. `device` may be NULL, as in model_memory. */
 MUST_USE enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
                                     const struct file_places *places, size_t batch, uint64_t budget_bytes, struct error *error);
 /* The model that walks the end of the job's way; NULL: none. */
@@ -41,6 +41,9 @@ MUST_USE enum err spec_refiner_load(struct model **refiner, struct device *devic
                                     const struct file_places *places, struct error *error);
 /* What spec_model_load and spec_refiner_load would refuse. */
 MUST_USE enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error);
+
+/* ERR_INVALID, both sizes said, where the PNG file at `path`, the job's init or mask, is not of the job's size. */
+MUST_USE enum err spec_start_check(const struct spec *spec, enum field field, const char *path, struct error *error);
 
 /* Pixels of jobs that may share one batch (spec_batches_with), drawn as one; deterministic ones one by one where the device's bytes
  * hang on the batch (renderer_batch_invariant). `trace` as in pipeline.h, for one spec, or NULL. */

@@ -52,7 +52,8 @@ struct device_name {
 void backend_list(struct device_name names[DEVICES_LIMIT], size_t *count);
 const char *backend_build(void); /* what was built in beside the CPU: "without CUDA" */
 /* A device on which models are only checked and runs only planned: weights are accepted by shape, buffers have a size and
- * no memory, programs can be recorded and not run. All sizes are those on `device` (borrowed; NULL: 0). */
+ * no memory, programs can be recorded and not run. All sizes are those on `device` (borrowed; NULL: none in particular, in fp32:
+ * weights as large as their values are in the file, and no op needs notes of its own). */
 struct backend *backend_create_planner(const struct backend *device);
 bool backend_plans(const struct backend *backend); /* is it a planner? The data of weights' views is not read then, and may be NULL */
 

@@ -1,6 +1,6 @@
 /*
  * planner.c - a device that keeps nothing and runs nothing, but counts: what is loaded and recorded for it has the size
- * that it would have on the device it plans for. Of a file it wants shapes alone.
+ * that it would have on the device it plans for, or on none in particular. Of a file it wants shapes alone.
  */
 #include <stdlib.h>
 
@@ -9,7 +9,7 @@
 
 struct planner {
     struct backend backend;
-    const struct backend *device; /* borrowed; NULL: only checks */
+    const struct backend *device; /* borrowed, or NULL */
 };
 
 static const struct backend *device_of(const struct backend *backend) {
@@ -32,7 +32,8 @@ static void forget(struct backend *backend, void *data, size_t size) {
 
 static size_t measure(const struct backend *backend, const struct weight *weight) {
     const struct backend *device = device_of(backend);
-    return device == NULL ? 0 : device->ops->weight_measure(device, weight);
+    return device == NULL ? (size_t)weight->rows * weight->columns * dtype_size(weight->dtype)
+                          : device->ops->weight_measure(device, weight);
 }
 
 static size_t workspace(const struct backend *backend, const struct op *op) {

@@ -100,6 +100,28 @@ static void test_defaults(void **state)
     sweep_file_release(&file);
 }
 
+/* A tiling that is left to memory stands alone, and is nothing that a job could have. */
+static void test_tiling_within(void **state)
+{
+    (void)state;
+    struct sweep_file file;
+    struct error error;
+    good(&file, "prompt: x\nsize: 64x64\nvae_tiling: within 12G\n");
+    assert_true(file.tiling_within == UINT64_C(12) << 30);
+    assert_int_equal(file.sweep.fixed.vae_tiling, 0);
+    sweep_file_release(&file);
+    good(&file, "prompt: x\nsize: 64x64\nvae_tiling: 512\n");
+    assert_true(file.tiling_within == 0);
+    assert_int_equal(file.sweep.fixed.vae_tiling, 512);
+    sweep_file_release(&file);
+    static const char *const bad[] = {"within", "within 0", "within 12T", "within 12 G", "auto", "-1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        uint64_t bytes;
+        assert_fails(vae_tiling_bound(&bytes, bad[i], &error), ERR_INVALID, bad[i]);
+        assert_non_null(strstr(error.message, "want pixels a side, or \"within 12G\""));
+    }
+}
+
 /* What the farm fixes at submission: single values, axes, and excludes, which may leave other jobs then. */
 static void test_numerics_auto(void **state)
 {
@@ -326,7 +348,7 @@ static void test_file_on_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_numerics_auto), cmocka_unit_test(test_axes), cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_tiling_within), cmocka_unit_test(test_numerics_auto), cmocka_unit_test(test_axes), cmocka_unit_test(test_variants),
         cmocka_unit_test(test_zip_rows_files), cmocka_unit_test(test_given_twice), cmocka_unit_test(test_samplers),
         cmocka_unit_test(test_excludes), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_bombs),
         cmocka_unit_test(test_random_seed), cmocka_unit_test(test_file_on_disk),
