@@ -9,8 +9,12 @@
 #include <strings.h>
 
 static const char *const sampler_names[] = {"Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM", NULL};
-static const char *const schedule_names[] = {"automatic", "uniform", "karras", "ddim", "leading", "trailing", "linspace",
-                                             "lcm", NULL};
+static const char *const schedule_names[] = {
+    "automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "kl_optimal", "beta", "ddim",
+    "leading", "leading-karras", "leading-exponential", "leading-beta",
+    "trailing", "trailing-karras", "trailing-exponential", "trailing-beta",
+    "linspace", "linspace-karras", "linspace-exponential", "linspace-beta", "lcm", NULL};
+_Static_assert(sizeof schedule_names / sizeof *schedule_names == SCHEDULE_COUNT + 1, "every schedule, and NULL");
 static const char *const rng_names[] = {"cpu", "nv", NULL};
 static const char *const syntax_names[] = {"plain", NULL};
 static const char *const predicts_names[] = {"model", "epsilon", "v", "sample", NULL};
@@ -48,7 +52,7 @@ static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_SAMPLER] = {FIELD_SAMPLER, "sampler", TYPE_NAME, "Euler", NULL, NULL, NULL, sampler_names,
         "how a step is taken; \"DPM++ 2M Karras\" gives sampler and schedule", false},
     [FIELD_SCHEDULE] = {FIELD_SCHEDULE, "schedule", TYPE_NAME, "automatic", NULL, NULL, NULL, schedule_names,
-        "which noise levels are visited; automatic is the sampler's own choice", false},
+        "which noise levels are visited: automatic (the sampler's own choice), A1111's karras, beta ..., diffusers' leading, trailing-karras ...", false},
     [FIELD_STEPS] = {FIELD_STEPS, "steps", TYPE_U32, "20", NULL, "1", "1000", NULL,
         "how many steps from noise to picture", false},
     [FIELD_CFG] = {FIELD_CFG, "cfg", TYPE_DECIMAL, "7", NULL, "0", "100", NULL,
@@ -160,6 +164,8 @@ const char *syntax_name(enum syntax syntax) { return syntax_names[syntax]; }
 const char *predicts_name(enum predicts predicts) { return predicts_names[predicts]; }
 const char *numerics_name(enum numerics numerics) { return numerics_names[numerics]; }
 
+enum { NAMES_SIZE = 512 }; /* bytes of any list of names, in a sentence */
+
 enum schedule schedule_automatic(enum sampler sampler)
 {
     switch (sampler) {
@@ -172,6 +178,40 @@ enum schedule schedule_automatic(enum sampler sampler)
     default:
         return SCHEDULE_UNIFORM;
     }
+}
+
+/* Samplers that have a schedule, a bit each. */
+static unsigned schedule_samplers(enum schedule schedule)
+{
+    enum {
+        CURVED = 1 << SAMPLER_EULER | 1 << SAMPLER_DPMPP_2M, /* diffusers' with use_karras_sigmas and its like */
+        K_DIFFUSION = CURVED | 1 << SAMPLER_EULER_A,
+        SPACED = K_DIFFUSION | 1 << SAMPLER_DDIM,
+        ALL = (1 << SAMPLER_COUNT) - 1
+    };
+    switch (schedule) {
+    case SCHEDULE_AUTOMATIC: return ALL;
+    case SCHEDULE_LCM: return 1 << SAMPLER_LCM;
+    case SCHEDULE_DDIM:
+    case SCHEDULE_LEADING:
+    case SCHEDULE_TRAILING:
+    case SCHEDULE_LINSPACE: return SPACED;
+    default: return schedule < SCHEDULE_LEADING ? K_DIFFUSION : CURVED;
+    }
+}
+
+enum err schedule_check(enum schedule schedule, enum sampler sampler, struct error *error)
+{
+    char list[NAMES_SIZE];
+    size_t at = 0;
+
+    if (schedule_samplers(schedule) & 1u << sampler)
+        return ERR_OK;
+    for (int i = 0; i < SCHEDULE_COUNT && at < sizeof list; i++)
+        if (schedule_samplers((enum schedule)i) & 1u << sampler)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at ? ", " : "", schedule_names[i]);
+    return error_set(error, ERR_INVALID, "schedule: want one that sampler %s has (%s), \"%s\" is none of them",
+                     sampler_names[sampler], list, schedule_names[schedule]);
 }
 
 /* A word that is read as value `value` of a field; UNSUPPORTED: understood, but not in this version. */
@@ -202,14 +242,16 @@ static const struct alias sampler_aliases[] = {
     {"DDPM", UNSUPPORTED}, {NULL, 0}};
 static const struct alias schedule_aliases[] = {
     {"ddim_uniform", SCHEDULE_DDIM},
-    {"exponential", UNSUPPORTED}, {"polyexponential", UNSUPPORTED}, {"sgm_uniform", UNSUPPORTED},
-    {"SGM Uniform", UNSUPPORTED}, {"kl_optimal", UNSUPPORTED}, {"KL Optimal", UNSUPPORTED},
-    {"align_your_steps", UNSUPPORTED}, {"Align Your Steps", UNSUPPORTED}, {"simple", UNSUPPORTED},
-    {"normal", UNSUPPORTED}, {"beta", UNSUPPORTED}, {"linear_quadratic", UNSUPPORTED}, {"turbo", UNSUPPORTED},
-    {"leading-karras", UNSUPPORTED}, {"leading-exponential", UNSUPPORTED}, {"leading-beta", UNSUPPORTED},
-    {"trailing-karras", UNSUPPORTED}, {"trailing-exponential", UNSUPPORTED}, {"trailing-beta", UNSUPPORTED},
-    {"linspace-karras", UNSUPPORTED}, {"linspace-exponential", UNSUPPORTED}, {"linspace-beta", UNSUPPORTED},
-    {NULL, 0}};
+    {"normal", SCHEDULE_UNIFORM},             /* the same levels, in A1111 and ComfyUI */
+    {"polyexponential", SCHEDULE_EXPONENTIAL}, /* with A1111's rho, 1 */
+    {"SGM Uniform", SCHEDULE_SGM_UNIFORM}, {"SGMUniform", SCHEDULE_SGM_UNIFORM}, {"KL Optimal", SCHEDULE_KL_OPTIMAL},
+    {"Leading Karras", SCHEDULE_LEADING_KARRAS}, {"Leading Exponential", SCHEDULE_LEADING_EXPONENTIAL},
+    {"Leading Beta", SCHEDULE_LEADING_BETA}, {"Trailing Karras", SCHEDULE_TRAILING_KARRAS},
+    {"Trailing Exponential", SCHEDULE_TRAILING_EXPONENTIAL}, {"Trailing Beta", SCHEDULE_TRAILING_BETA},
+    {"Linspace Karras", SCHEDULE_LINSPACE_KARRAS}, {"Linspace Exponential", SCHEDULE_LINSPACE_EXPONENTIAL},
+    {"Linspace Beta", SCHEDULE_LINSPACE_BETA},
+    {"align_your_steps", UNSUPPORTED}, {"Align Your Steps", UNSUPPORTED}, {"linear_quadratic", UNSUPPORTED},
+    {"turbo", UNSUPPORTED}, {NULL, 0}};
 static const struct alias rng_aliases[] = {{"gpu", RNG_NV}, {"cuda", RNG_NV}, {"philox", RNG_NV}, {NULL, 0}};
 static const struct alias predicts_aliases[] = {
     {"v_prediction", PREDICTS_V}, {"v-prediction", PREDICTS_V}, {"eps", PREDICTS_EPSILON}, {"x0", PREDICTS_SAMPLE},
@@ -257,7 +299,7 @@ static void names_list(char *out, size_t size, const char *const *names)
 
 static enum err name_refuse(enum field field, const char *text, bool known, struct error *error)
 {
-    char list[256];
+    char list[NAMES_SIZE];
     names_list(list, sizeof list, fields[field].names);
     return error_set(error, known ? ERR_UNSUPPORTED : ERR_INVALID, "%s: \"%.80s\" is %s; there %s %s",
                      fields[field].name, text, known ? "not in this version" : "not known",

@@ -69,8 +69,18 @@ MUST_USE enum err catalog_find(enum field *field, const char *name, struct error
 
 enum sampler { SAMPLER_EULER, SAMPLER_EULER_A, SAMPLER_DDIM, SAMPLER_DPMPP_2M, SAMPLER_LCM, SAMPLER_COUNT };
 /* AUTOMATIC is resolved to the sampler's own choice at submission and never in a job. */
-enum schedule { SCHEDULE_AUTOMATIC, SCHEDULE_UNIFORM, SCHEDULE_KARRAS, SCHEDULE_DDIM, SCHEDULE_LEADING, SCHEDULE_TRAILING,
-                SCHEDULE_LINSPACE, SCHEDULE_LCM, SCHEDULE_COUNT };
+enum schedule {
+    SCHEDULE_AUTOMATIC,
+    /* A1111's */
+    SCHEDULE_UNIFORM, SCHEDULE_KARRAS, SCHEDULE_EXPONENTIAL, SCHEDULE_SGM_UNIFORM, SCHEDULE_SIMPLE, SCHEDULE_KL_OPTIMAL,
+    SCHEDULE_BETA, SCHEDULE_DDIM,
+    /* diffusers' */
+    SCHEDULE_LEADING, SCHEDULE_LEADING_KARRAS, SCHEDULE_LEADING_EXPONENTIAL, SCHEDULE_LEADING_BETA,
+    SCHEDULE_TRAILING, SCHEDULE_TRAILING_KARRAS, SCHEDULE_TRAILING_EXPONENTIAL, SCHEDULE_TRAILING_BETA,
+    SCHEDULE_LINSPACE, SCHEDULE_LINSPACE_KARRAS, SCHEDULE_LINSPACE_EXPONENTIAL, SCHEDULE_LINSPACE_BETA,
+    SCHEDULE_LCM,
+    SCHEDULE_COUNT
+};
 enum rng { RNG_CPU, RNG_NV, RNG_COUNT };
 enum syntax { SYNTAX_PLAIN, SYNTAX_COUNT };
 enum predicts { PREDICTS_MODEL /* what its config says */, PREDICTS_EPSILON, PREDICTS_V, PREDICTS_SAMPLE, PREDICTS_COUNT };
@@ -84,6 +94,8 @@ const char *syntax_name(enum syntax syntax);
 const char *predicts_name(enum predicts predicts); /* "v" */
 const char *numerics_name(enum numerics numerics);
 enum schedule schedule_automatic(enum sampler sampler); /* A1111's choice */
+/* ERR_INVALID where the sampler does not have the schedule; the sentence lists those that it has. */
+MUST_USE enum err schedule_check(enum schedule schedule, enum sampler sampler, struct error *error);
 /* One of a field's names or aliases (SCHEDULE, RNG, SYNTAX, NUMERICS, PREDICTION), case-insensitive; the value is that of its enum,
  * or 0 and 1 for "false" and "true" (DETERMINISTIC).
  * ERR_UNSUPPORTED for names that other programs have and this version lacks. */

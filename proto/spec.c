@@ -316,17 +316,9 @@ enum err spec_check(struct spec *spec, struct error *error)
     if (digest_is_zero(&spec->model))
         return error_set(error, ERR_INVALID, "model: want a model, none is given");
     enum schedule schedule = spec->schedule == SCHEDULE_AUTOMATIC ? schedule_automatic(spec->sampler) : spec->schedule;
-    bool ddim = spec->sampler == SAMPLER_DDIM;
-    if (ddim && (schedule == SCHEDULE_UNIFORM || schedule == SCHEDULE_KARRAS))
-        return error_set(error, ERR_INVALID,
-                         "schedule: sampler DDIM walks over whole timesteps (ddim, leading, trailing, linspace), \"%s\" has none",
-                         schedule_name(schedule));
-    if (!ddim && schedule == SCHEDULE_DDIM)
-        return error_set(error, ERR_UNSUPPORTED, "schedule: \"ddim\" belongs to sampler DDIM in this version, sampler is \"%s\"",
-                         sampler_name(spec->sampler));
-    if ((spec->sampler == SAMPLER_LCM) != (schedule == SCHEDULE_LCM))
-        return error_set(error, ERR_INVALID, "schedule: want \"lcm\" for sampler LCM, which has timesteps of its own, and for LCM"
-                         " alone; sampler is \"%s\", schedule \"%s\"", sampler_name(spec->sampler), schedule_name(schedule));
+    enum err code = schedule_check(schedule, spec->sampler, error);
+    if (code != ERR_OK)
+        return code;
     if (digest_is_zero(&spec->init) && !digest_is_zero(&spec->mask))
         return error_set(error, ERR_INVALID, "mask: want init, the picture it is laid on, beside it");
     if (digest_is_zero(&spec->init) && !field_neutral(spec, FIELD_STRENGTH))

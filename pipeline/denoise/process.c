@@ -105,11 +105,12 @@ static enum err finish_alphas(struct process *process, float *betas, struct erro
 
 /* ---- fields -------------------------------------------------------------------------------------------------------- */
 
-static void read_betas(struct config *config, float *betas, uint32_t count) {
+static void read_betas(struct config *config, struct process *process, float *betas) {
     static const char *const KINDS[] = { "linear", "scaled_linear", "squaredcos_cap_v2", NULL };
     double start = config_real(config, "beta_start", 0.0001, 1e-9, 0.999);
     double end = config_real(config, "beta_end", 0.02, 1e-9, 0.999);
-    uint32_t kind = config_word(config, "beta_schedule", KINDS);
+    uint32_t kind = config_word(config, "beta_schedule", KINDS), count = process->train_steps;
+    process->cosine = kind == 2;
     if (config_reals(config, "trained_betas", betas, count, 0.0, 1.0)) {
         return;
     }
@@ -141,10 +142,9 @@ static void read_fields(struct config *config, struct process *process) {
     static const char *const ENDS[] = { "zero", "sigma_min", NULL };
     static const char *const INTERPOLATIONS[] = { "linear", "log_linear", NULL };
     static const char *const TIMESTEPS[] = { "discrete", "continuous", NULL };
-    /* How a scheduler of its own would step; here the job says that. sigma_min and sigma_max are the ends of karras and its
-     * like there. */
+    /* How a scheduler of its own would step; here the job says that. */
     static const char *const SKIPPED[] = {
-        "algorithm_type", "disable_corrector", "flow_shift", "predict_x0", "sigma_max", "sigma_min", "skip_prk_steps",
+        "algorithm_type", "disable_corrector", "flow_shift", "predict_x0", "skip_prk_steps",
         "solver_order", "solver_p", "solver_type", "time_shift_type", "timestep_spacing", "use_beta_sigmas",
         "use_exponential_sigmas", "use_karras_sigmas", "use_lu_lambdas", "variance_type", NULL
     };
@@ -158,6 +158,8 @@ static void read_fields(struct config *config, struct process *process) {
     process->lower_order_final = config_flag(config, "lower_order_final", true);
     process->euler_at_final = config_flag(config, "euler_at_final", false);
     process->lambda_min = config_real(config, "lambda_min_clipped", -INFINITY, -1e6, 1e6);
+    process->sigma_min = config_real(config, "sigma_min", 0.0, 1e-6, 1e6);
+    process->sigma_max = config_real(config, "sigma_max", 0.0, 1e-6, 1e6);
     process->lcm_steps = config_u32(config, "original_inference_steps", 50, 1, PROCESS_STEPS_LIMIT);
     process->lcm_scaling = config_real(config, "timestep_scaling", 10.0, 1e-6, 1e6);
     read_limits(config, process);
@@ -172,7 +174,7 @@ enum err process_read(struct process *process, const json_t *scheduler_config, s
     };
     float *betas = memory_get_array(read.train_steps, sizeof *betas);
     read_fields(&config, &read);
-    read_betas(&config, betas, read.train_steps);
+    read_betas(&config, &read, betas);
     enum err err = config_finish(&config, error);
     if (err == ERR_OK) {
         err = finish_alphas(&read, betas, error);

@@ -28,6 +28,8 @@ struct process {
     uint32_t steps_offset;
     bool set_alpha_to_one;     /* DDIM ends at alpha 1 and not at the table's first */
     bool end_at_sigma_min;     /* final_sigmas_type: Euler and DPM++ 2M end at the table's smallest sigma and not at 0 */
+    double sigma_min, sigma_max; /* ends of Euler's and DPM++ 2M's karras, exponential and beta; 0: where they end by themselves */
+    bool cosine;               /* beta_schedule squaredcos_cap_v2, with which DPM++ 2M's karras rounds no timesteps */
     bool log_linear;           /* interpolation_type, of Euler */
     bool continuous;           /* timestep_type, of Euler where it predicts v: the model is told ln(sigma) / 4 */
     bool lower_order_final, euler_at_final; /* of DPM++ 2M where it does not end at 0 */

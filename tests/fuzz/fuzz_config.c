@@ -18,12 +18,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_plans(const struct process *process) {
     static const char *const SAMPLERS[] = { "Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM" };
-    static const char *const SCHEDULES[] = { "uniform", "karras", "ddim", "leading", "trailing", "linspace", "lcm" };
+    static const char *const SCHEDULES[] = { "uniform", "karras", "exponential", "sgm_uniform", "simple", "kl_optimal", "beta",
+                                             "ddim", "leading", "leading-karras", "trailing", "trailing-exponential",
+                                             "linspace", "linspace-beta", "lcm" };
     static const uint32_t STEPS[] = { 1, 2, 7, 61, 1000 };
-    for (size_t i = 0; i < 5 * 7 * 5; i++) {
+    enum { SCHEDULE_COUNT = sizeof SCHEDULES / sizeof *SCHEDULES };
+    for (size_t i = 0; i < 5 * SCHEDULE_COUNT * 5; i++) {
         struct plan plan;
         struct error error = { 0 };
-        struct plan_request request = { .sampler = SAMPLERS[i % 5], .schedule = SCHEDULES[i / 5 % 7], .steps = STEPS[i / 35] };
+        struct plan_request request = { .sampler = SAMPLERS[i % 5], .schedule = SCHEDULES[i / 5 % SCHEDULE_COUNT],
+                                        .steps = STEPS[i / (5 * SCHEDULE_COUNT)] };
         if (plan_make(&plan, process, &request, &error) != ERR_OK) {
             if (error.message[0] == '\0') {
                 abort();

@@ -1,9 +1,9 @@
-"""Record the pipeline's goldens with the diffusers library: tests/golden/{tiny-a,tiny-b,tiled-a,demo}.{json,safetensors}.
+"""Record the pipeline's goldens with the diffusers library: tests/golden/{tiny-a,tiny-b,tiled-a,curves-a,demo}.{json,safetensors}.
 
     V/bin/python tests/golden/record.py [NAME ...]        (V: a virtual environment with tests/golden/requirements.txt)
 
-Replayed by tests/golden/test_golden.c. Schedules leading, trailing and linspace run diffusers' own pipeline with the
-scheduler class of the sampler; A1111's schedules, for which diffusers has no class, run the loops of k-diffusion and of
+Replayed by tests/golden/test_golden.c. Schedules leading, trailing and linspace, plain or with -karras, -exponential or -beta,
+run diffusers' own pipeline with the scheduler class of the sampler; A1111's schedules, for which diffusers has no class, run the loops of k-diffusion and of
 A1111's DDIM, written below, around diffusers' U-Net. Everything in fp32 on the CPU, noise from one torch.Generator a
 picture. The demo model is also run in fp64: the test allows 20 times torch's own distance (the "distance" of a case).
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import diffusers
 import numpy as np
+import scipy.stats
 import torch
 from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler, StableDiffusionPipeline)
@@ -72,6 +73,20 @@ TILED_A = [  # 4 pixels a latent: tiles of 8 latents at every 6th; of 12 at ever
     case("Euler", "leading", 40, 24, 2, 5.0, seed=2, full=True, vae_tiling=48),
     case("Euler", "leading", 80, 80, 2, 5.0, seed=3, vae_tiling=48),  # both last ones cut, either way
 ]
+CURVES_A = [
+    case("Euler", "leading-karras", 40, 24, 6, 5.0),
+    case("Euler", "trailing-exponential", 40, 24, 5, 5.0, seed=1),
+    case("Euler", "linspace-beta", 40, 24, 6, 5.0, seed=2),
+    case("DPM++ 2M", "trailing-karras", 40, 24, 6, 5.0, seed=3),
+    case("DPM++ 2M", "linspace-exponential", 40, 24, 6, 1.0, seed=4),
+    case("DPM++ 2M", "leading-beta", 40, 24, 7, 5.0, seed=5),
+    case("Euler", "exponential", 40, 24, 5, 5.0, seed=6),
+    case("Euler a", "sgm_uniform", 40, 24, 5, 5.0, seed=7),
+    case("DPM++ 2M", "simple", 40, 24, 6, 5.0, seed=8),
+    case("Euler a", "kl_optimal", 40, 24, 5, 5.0, seed=9),  # which ends at the smallest sigma, with fresh noise
+    case("DPM++ 2M", "kl_optimal", 40, 24, 6, 5.0, seed=10),
+    case("DPM++ 2M", "beta", 40, 24, 6, 5.0, seed=11),
+]
 DEMO = [
     case("Euler", "uniform", 64, 64, 8, 4.5, full=True),
     case("Euler a", "uniform", 64, 64, 8, 4.5, prompt="neon sign of a penguin", seed=1),
@@ -88,6 +103,16 @@ DEMO = [
     case("DPM++ 2M", "trailing", 64, 64, 20, 4.5, seed=12),
     case("DPM++ 2M", "linspace", 64, 64, 6, 4.5, seed=13),
 ]
+
+
+def is_spacing(schedule):
+    return schedule.partition("-")[0] in SPACINGS
+
+
+def scheduler_fields(schedule):
+    """A spacing of diffusers' ("leading-karras") as its scheduler_config says it."""
+    spacing, _, curve = schedule.partition("-")
+    return {"timestep_spacing": spacing} | ({f"use_{curve}_sigmas": True} if curve else {})
 
 
 # ---- A1111's schedules and loops ------------------------------------------------------------------------------------
@@ -121,6 +146,18 @@ class KDiffusion:
         if name == "karras":
             ramp, low, high = torch.linspace(0, 1, n), self.sigmas[0] ** (1 / 7), self.sigmas[-1] ** (1 / 7)
             return append_zero((high + ramp * (low - high)) ** 7)
+        if name == "exponential":
+            return append_zero(torch.linspace(math.log(self.sigmas[-1]), math.log(self.sigmas[0]), n).exp())
+        if name == "sgm_uniform":
+            return append_zero(self.t_to_sigma(torch.linspace(len(self.sigmas) - 1, 0, n + 1)[:-1]))
+        if name == "simple":
+            return append_zero(self.sigmas[[-1 - int(i * len(self.sigmas) / n) for i in range(n)]])
+        if name == "kl_optimal":
+            ramp, low, high = torch.arange(n + 1) / n, self.sigmas[0].arctan(), self.sigmas[-1].arctan()
+            return (ramp * low + (1 - ramp) * high).tan()
+        if name == "beta":
+            ramp, low, high = scipy.stats.beta.ppf(1 - np.linspace(0, 1, n), 0.6, 0.6), self.sigmas[0], self.sigmas[-1]
+            return append_zero((low + torch.from_numpy(ramp) * (high - low)).to(low.dtype))
         return append_zero(self.sigmas[1::max(len(self.sigmas) // n, 1)].flip(0))  # ddim
 
     def __call__(self, x, sigma):
@@ -235,7 +272,7 @@ class Run:
         for key in ("clip_sample", "set_alpha_to_one"):  # not the classes' defaults
             config.setdefault(key, False)
         before = pipe.scheduler
-        pipe.scheduler = CLASSES[job["sampler"]].from_config(config, timestep_spacing=job["schedule"])
+        pipe.scheduler = CLASSES[job["sampler"]].from_config(config, **scheduler_fields(job["schedule"]))
         module = diffusers.schedulers.scheduling_euler_ancestral_discrete
         plain, module.randn_tensor = module.randn_tensor, self.draw  # drawn in fp32 whatever the precision
         pipe(prompt_embeds=self.positive, negative_prompt_embeds=self.negative if self.guided else None,
@@ -255,7 +292,7 @@ class Run:
 
     @torch.no_grad()
     def run(self):
-        (self.diffusers if self.job["schedule"] in SPACINGS else self.a1111)()
+        (self.diffusers if is_spacing(self.job["schedule"]) else self.a1111)()
         latents = self.tensors[f"latents.{self.steps:03}"]
         vae, tile = self.pipe.vae, self.job.get("vae_tiling", 0)
         vae.use_tiling = tile != 0
@@ -312,6 +349,7 @@ if __name__ == "__main__":
     np.seterr(all="raise", under="ignore")
     models = {"tiny-a": (HERE / "models" / "tiny-a", TINY_A, False), "tiny-b": (HERE / "models" / "tiny-b", TINY_B, False),
               "tiled-a": (HERE / "models" / "tiny-a", TILED_A, False),
+              "curves-a": (HERE / "models" / "tiny-a", CURVES_A, False),
               "demo": (HERE.parent.parent / "models" / "demo", DEMO, True)}
     for name in sys.argv[1:] or models:
         record(name, *models[name])

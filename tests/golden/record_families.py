@@ -20,7 +20,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
 from safetensors.torch import save_file
 
 import families
-from record import CLASSES, FROG, SPACINGS, Run, sigma_of
+from record import CLASSES, FROG, Run, is_spacing, scheduler_fields, sigma_of
 
 HERE = Path(__file__).resolve().parent
 PIPELINES = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
@@ -118,7 +118,7 @@ class FamilyRun(Run):
         config = dict(pipe.scheduler.config)
         for key in ("clip_sample", "set_alpha_to_one"):
             config.setdefault(key, False)
-        return CLASSES[self.job["sampler"]].from_config(config, timestep_spacing=self.job["schedule"])
+        return CLASSES[self.job["sampler"]].from_config(config, **scheduler_fields(self.job["schedule"]))
 
     def embeds(self, encoded):
         (positive, pooled), (negative, unpooled) = encoded
@@ -173,7 +173,7 @@ class FamilyRun(Run):
     def run(self):
         decoder = self.pipe if self.refiner is None else self.refiner
         with torch.no_grad():
-            (self.diffusers if self.job["schedule"] in SPACINGS else self.a1111)()
+            (self.diffusers if is_spacing(self.job["schedule"]) else self.a1111)()
             latents = self.tensors[f"latents.{self.steps:03}"]
             picture = decoder.vae.decode(latents / decoder.vae.config.scaling_factor).sample[0]
         self.tensors["image"] = (picture / 2 + 0.5).clamp(0, 1)

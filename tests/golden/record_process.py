@@ -12,7 +12,7 @@ import torch
 from diffusers import (LCMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
                        StableDiffusionPipeline)
 from PIL import Image
-from record import CLASSES, FROG, HERE, load
+from record import CLASSES, FROG, HERE, load, scheduler_fields
 from safetensors.torch import save_file
 
 CLASSES = CLASSES | {"LCM": LCMScheduler}
@@ -82,7 +82,7 @@ def run(pipe, job):
     encode = lambda text: pipe.encode_prompt(text, "cpu", 1, False, clip_skip=job["clip_skip"] - 1 or None)[0]
     guided = job["cfg"] > 1 and pipe.unet.config.time_cond_proj_dim is None
     config = {"clip_sample": False, "set_alpha_to_one": False} | dict(pipe.scheduler.config)
-    more = {} if job["schedule"] == "lcm" else {"timestep_spacing": job["schedule"]}
+    more = {} if job["schedule"] == "lcm" else scheduler_fields(job["schedule"])
     if job["prediction"]:
         more["prediction_type"] = {"v": "v_prediction"}.get(job["prediction"], job["prediction"])
     parts = dict(pipe.components) | {"scheduler": CLASSES[job["sampler"]].from_config(config, **more)}

@@ -14,6 +14,7 @@ import torch
 from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler, LCMScheduler)
 from diffusers.schedulers import scheduling_euler_ancestral_discrete, scheduling_lcm
+from record import scheduler_fields
 
 HERE = Path(__file__).resolve().parent
 CLASSES = {"Euler": EulerDiscreteScheduler, "Euler a": EulerAncestralDiscreteScheduler, "DDIM": DDIMScheduler,
@@ -70,6 +71,27 @@ def cases():
     yield "LCM", "lcm", 4, SD | V | ZERO
     yield "LCM", "lcm", 4, SD | dict(clip_sample=True, clip_sample_range=0.8)
     yield "LCM", "lcm", 4, SD | THRESHOLD
+    yield from curves()
+
+
+def curves():
+    for sampler in ("Euler", "DPM++ 2M"):
+        for spacing in ("leading", "trailing", "linspace"):
+            for curve in ("karras", "exponential", "beta"):
+                yield sampler, f"{spacing}-{curve}", 5, SD
+        yield sampler, "trailing-karras", 4, SD | V | ZERO
+        yield sampler, "leading-beta", 4, SD | V | ZERO
+        yield sampler, "linspace-exponential", 5, dict(beta_schedule="linear", beta_start=0.0001, beta_end=0.02)
+        yield sampler, "leading-karras", 5, dict(beta_schedule="squaredcos_cap_v2")  # whose timesteps DPM++ 2M does not round
+        for curve in ("karras", "exponential", "beta"):
+            yield sampler, f"trailing-{curve}", 4, SD | dict(sigma_min=0.1, sigma_max=9.5)
+            yield sampler, f"linspace-{curve}", 4, SD | dict(final_sigmas_type="sigma_min")
+        yield sampler, "leading-karras", 4, SD | dict(sigma_max=30.0)  # beyond the table
+    yield "Euler", "trailing-beta", 61, SD  # numpy.arange's one point too many is taken for the table's first
+    yield "Euler", "leading-karras", 4, SD | dict(interpolation_type="log_linear")
+    yield "Euler", "trailing-karras", 4, SD | V | dict(timestep_type="continuous", sigma_min=0.002, sigma_max=700.0)
+    yield "DPM++ 2M", "leading-beta", 6, SD | dict(lambda_min_clipped=-1.5)  # which no curve heeds
+    yield "DPM++ 2M", "trailing-exponential", 6, SD | THRESHOLD
 
 
 def draw(k):
@@ -87,9 +109,11 @@ def sigma_of(alpha):
 
 def record(sampler, schedule, steps, config):
     config = dict(clip_sample=False, set_alpha_to_one=False) | config
-    own = {} if schedule == "lcm" else dict(timestep_spacing=schedule)
+    own = {} if schedule == "lcm" else scheduler_fields(schedule)
     scheduler = CLASSES[sampler].from_config(config, **own)
     scheduler.set_timesteps(steps)
+    if hasattr(scheduler, "set_begin_index"):  # else two equal timesteps at the start are one too few
+        scheduler.set_begin_index(0)
     timesteps = scheduler.timesteps
     draws = iter(range(1, 1001))
     scheduling_euler_ancestral_discrete.randn_tensor = scheduling_lcm.randn_tensor = lambda *_, **__: draw(next(draws))

@@ -133,6 +133,8 @@ int main(int count, char **arguments) {
         { "reference", "fp32", "process-a", "tests/golden/models/tiny-a", 1 },
         { "reference", "fp32", "process-inpaint", "tests/golden/models/tiny-inpaint", 1 },
         { "reference", "fp32", "process-lcm", "tests/golden/models/tiny-lcm", 1 },
+        { "cpu", "fp32", "curves-a", "tests/golden/models/tiny-a", 1 },
+        { "reference", "fp32", "curves-a", "tests/golden/models/tiny-a", 1 },
         { "cpu", "fp32", "tiled-a", "tests/golden/models/tiny-a", 1 },
         { "reference", "fp32", "tiled-a", "tests/golden/models/tiny-a", 1 },
     };

@@ -79,6 +79,7 @@ static void schedules_have_labels(void **state) {
         { "kl_optimal", "KL Optimal" }, { "align_your_steps", "Align Your Steps" }, { "simple", "Simple" },
         { "normal", "Normal" }, { "ddim", "DDIM" }, { "beta", "Beta" }, { "leading", "Leading" },
         { "trailing", "Trailing" }, { "linspace", "Linspace" }, { "trailing-karras", "Trailing Karras" },
+        { "linspace-exponential", "Linspace Exponential" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

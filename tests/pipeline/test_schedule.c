@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "pipeline/denoise/curves.h"
 #include "pipeline/denoise/schedule.h"
 
 static const char SD1[] = "{\"beta_start\":0.00085,\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\","
@@ -103,6 +104,54 @@ static void test_fractions_and_halves(void **state) {
     process_release(&process);
 }
 
+/* scipy.stats.beta.ppf(1 - place / (count - 1), 0.6, 0.6) */
+static void test_beta_quantiles(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t place, count;
+        double quantile;
+    } CASES[] = {
+        { 0, 5, 1 },
+        { 1, 1000, 0.99998141028910348 },
+        { 1, 20, 0.98632891843553072 },
+        { 3, 20, 0.91622456064849001 },
+        { 7, 20, 0.67928048884449854 },
+        { 10, 21, 0.50000000000000011 },
+        { 1, 3, 0.50000000000000011 },
+        { 13, 20, 0.25340409369127354 },
+        { 998, 1000, 1.8589710896476391e-05 },
+        { 19, 20, 0 },
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        assert_near(curve_sigma(CURVE_BETA, 1.0, 0.0, CASES[i].place, CASES[i].count), CASES[i].quantile, 1e-12);
+    }
+}
+
+/* Whole timesteps of DPM++ 2M on a curve: karras' are rounded, the others cut off, and the f32 logarithm of Stable Diffusion's
+ * largest sigma is just above the true one. */
+static void test_curve_beginnings(void **state) {
+    (void)state;
+    check_plan("DPM++ 2M", "leading-karras", 20, 20, 999, 0, 1.0, 14.61464);
+    check_plan("DPM++ 2M", "leading-exponential", 20, 20, 998, 0, 1.0, 14.61464);
+    check_plan("DPM++ 2M", "trailing-beta", 20, 20, 998, 0, 1.0, 14.61464);
+    check_plan("Euler", "leading-karras", 20, 20, 951, 1, 11.073581, 11.028336); /* between its spaced timesteps' sigmas */
+    check_plan("Euler", "trailing-exponential", 20, 20, 999, 49, 14.61464, 14.61464);
+    check_plan("DPM++ 2M", "beta", 20, 20, 999, 0, 14.61464 / sqrt(1 + 14.61464 * 14.61464), 14.61464);
+    check_plan("Euler", "sgm_uniform", 20, 20, 999, 49.95, 14.61464, 14.61464);
+    check_plan("Euler", "simple", 30, 30, 999, 33, 14.61464, 14.61464);
+}
+
+/* Where A1111's kl_optimal ends, DPM++ 2M is still of second order there, however few steps and whatever the model's config. */
+static void test_kl_optimal_end(void **state) {
+    (void)state;
+    struct process process = process_of(",\"euler_at_final\":true");
+    struct plan plan = plan_of(&process, "DPM++ 2M", "kl_optimal", 4);
+    assert_near(plan.sigmas[4], 0.0291672, 1e-6);
+    assert_true(plan.table[3].history != 0.0f);
+    plan_release(&plan);
+    process_release(&process);
+}
+
 static void test_a1111_ddim(void **state) {
     (void)state;
     struct process process = process_of("");
@@ -192,13 +241,16 @@ static void check_arrival(const struct process *process, const char *sampler, co
 static void test_arrival(void **state) {
     (void)state;
     static const char *const SAMPLERS[] = { "Euler", "Euler a", "DPM++ 2M", "DDIM" };
-    static const char *const SCHEDULES[] = { "ddim", "leading", "trailing", "linspace", "uniform", "karras" };
+    static const char *const SCHEDULES[] = { "ddim", "leading", "trailing", "linspace", "uniform", "karras", "exponential",
+                                             "sgm_uniform", "simple", "kl_optimal", "beta", "leading-karras",
+                                             "trailing-exponential", "linspace-beta" };
+    static const size_t COUNTS[] = { 14, 11, 14, 2 }; /* DDIM ends a stride early with other spacings, Euler a has no curves */
     static const uint32_t STEPS[] = { 2, 3, 7, 20, 50, 333 };
     for (int prediction = PREDICTION_EPSILON; prediction <= PREDICTION_SAMPLE; prediction++) {
         struct process process = process_of("");
         process.prediction = (enum prediction)prediction;
         for (size_t i = 0; i < 4; i++) {
-            for (size_t k = 0; k < (i == 3 ? 2 : 6); k++) { /* DDIM ends a stride early with the other spacings */
+            for (size_t k = 0; k < COUNTS[i]; k++) {
                 for (size_t n = 0; n < sizeof STEPS / sizeof *STEPS; n++) {
                     check_arrival(&process, SAMPLERS[i], SCHEDULES[k], STEPS[n]);
                 }
@@ -222,11 +274,13 @@ static void test_refusals(void **state) {
     struct process process = process_of("");
     refuse_plan(&process, "Heun", "karras", 20, ERR_UNSUPPORTED,
                 "sampler: want Euler, Euler a, DDIM, DPM++ 2M or LCM, job has Heun");
-    refuse_plan(&process, "Euler", "beta", 20, ERR_UNSUPPORTED,
-                "schedule: want automatic, uniform, karras, ddim, leading, trailing, linspace or lcm, job has beta");
-    refuse_plan(&process, "DDIM", "karras", 20, ERR_UNSUPPORTED,
-                "schedule: want automatic, ddim, leading, trailing or linspace for DDIM, which places its timesteps itself,"
-                " job has karras");
+    refuse_plan(&process, "Euler a", "turbo", 20, ERR_UNSUPPORTED,
+                "schedule: want one that Euler a has (automatic, uniform, karras, exponential, sgm_uniform, simple, kl_optimal,"
+                " beta, ddim, leading, trailing, linspace), job has turbo");
+    refuse_plan(&process, "DDIM", "leading-karras", 20, ERR_UNSUPPORTED,
+                "schedule: want one that DDIM has (automatic, ddim, leading, trailing, linspace), job has leading-karras");
+    refuse_plan(&process, "LCM", "karras", 4, ERR_UNSUPPORTED,
+                "schedule: want one that LCM has (automatic, lcm), job has karras");
     refuse_plan(&process, "Euler", "karras", 0, ERR_INVALID, "steps: want 1..1000, job has 0");
     refuse_plan(&process, "Euler", "karras", 1001, ERR_INVALID, "steps: want 1..1000, job has 1001");
     refuse_plan(&process, "DDIM", "ddim", 1, ERR_INVALID,
@@ -235,6 +289,19 @@ static void test_refusals(void **state) {
                 "steps: want timesteps up to 999, leading with 1000 steps and steps_offset 1 begins at 1000");
     refuse_plan(&process, "DPM++ 2M", "leading", 1000, ERR_INVALID,
                 "steps: want fewer: with 1000, evaluations 1 and 2 fall on the same noise level 0.0413145");
+    process_release(&process);
+    process = process_of(",\"sigma_min\":2,\"sigma_max\":1.5");
+    refuse_plan(&process, "Euler", "leading-karras", 20, ERR_INVALID,
+                "scheduler: sigma_min: want 0..1.5, between where sampling ends and sigma_max, is 2");
+    process_release(&process);
+    process = process_of(",\"trained_betas\":[0.9,0.999999,0.999999,0.999999,0.999999,0.999999,0.999999,0.999999],"
+                         "\"num_train_timesteps\":8");
+    refuse_plan(&process, "DPM++ 2M", "leading-exponential", 2, ERR_INVALID,
+                "scheduler: betas: want alphas whose sigmas f32 can hold, the smallest is 1.09301e-43");
+    process_release(&process);
+    process = process_of(",\"sigma_min\":0.01,\"sigma_max\":9,\"final_sigmas_type\":\"sigma_min\"");
+    refuse_plan(&process, "DPM++ 2M", "trailing-beta", 20, ERR_INVALID,
+                "scheduler: sigma_min: want 0.0291675..9, between where sampling ends and sigma_max, is 0.01");
     process_release(&process);
     process = process_of(",\"rescale_betas_zero_snr\":true");
     refuse_plan(&process, "DDIM", "trailing", 20, ERR_INVALID, "prediction: want v or sample where sampling begins at nothing but"
@@ -353,6 +420,7 @@ static void test_bad_processes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),     cmocka_unit_test(test_known_starts), cmocka_unit_test(test_fractions_and_halves),
+        cmocka_unit_test(test_beta_quantiles), cmocka_unit_test(test_curve_beginnings), cmocka_unit_test(test_kl_optimal_end),
         cmocka_unit_test(test_a1111_ddim), cmocka_unit_test(test_ddim_ends),   cmocka_unit_test(test_automatic),
         cmocka_unit_test(test_arrival),   cmocka_unit_test(test_refusals),     cmocka_unit_test(test_bad_processes),
         cmocka_unit_test(test_prediction), cmocka_unit_test(test_strength), cmocka_unit_test(test_sources),

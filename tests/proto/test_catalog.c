@@ -47,6 +47,10 @@ static void test_sampler_names(void **state)
         {"Euler", SAMPLER_EULER, SCHEDULE_COUNT}, {"euler a", SAMPLER_EULER_A, SCHEDULE_COUNT},
         {"euler_ancestral", SAMPLER_EULER_A, SCHEDULE_COUNT}, {"DDIM", SAMPLER_DDIM, SCHEDULE_COUNT},
         {"EulerDiscreteScheduler", SAMPLER_EULER, SCHEDULE_COUNT}, {"dpmpp_2m", SAMPLER_DPMPP_2M, SCHEDULE_COUNT},
+        {"DPM++ 2M SGM Uniform", SAMPLER_DPMPP_2M, SCHEDULE_SGM_UNIFORM},
+        {"Euler trailing-beta", SAMPLER_EULER, SCHEDULE_TRAILING_BETA},
+        {"DPM++ 2M Leading Karras", SAMPLER_DPMPP_2M, SCHEDULE_LEADING_KARRAS},
+        {"euler_ancestral_exponential", SAMPLER_EULER_A, SCHEDULE_EXPONENTIAL},
         {"DPM++ 2M Karras", SAMPLER_DPMPP_2M, SCHEDULE_KARRAS}, {"dpm++ 2m karras", SAMPLER_DPMPP_2M, SCHEDULE_KARRAS},
         {"dpmpp_2m_karras", SAMPLER_DPMPP_2M, SCHEDULE_KARRAS}, {"Euler a trailing", SAMPLER_EULER_A, SCHEDULE_TRAILING},
     };
@@ -61,7 +65,7 @@ static void test_sampler_names(void **state)
     enum schedule schedule = SCHEDULE_COUNT;
     assert_fails(sampler_parse(&sampler, &schedule, "Heun", &error), ERR_UNSUPPORTED, "not in this version");
     assert_fails(sampler_parse(&sampler, &schedule, "DPM++ 2M SDE Karras", &error), ERR_UNSUPPORTED, "not in this version");
-    assert_fails(sampler_parse(&sampler, &schedule, "DPM++ 2M Exponential", &error), ERR_UNSUPPORTED, "not in this version");
+    assert_fails(sampler_parse(&sampler, &schedule, "DPM++ 2M Turbo", &error), ERR_UNSUPPORTED, "not in this version");
     assert_fails(sampler_parse(&sampler, &schedule, "Oiler", &error), ERR_INVALID, "not known");
     assert_fails(sampler_parse(&sampler, &schedule, "Euler sideways", &error), ERR_INVALID, "not known");
     assert_int_equal(schedule, SCHEDULE_COUNT);
@@ -85,9 +89,33 @@ static void test_value_names(void **state)
     assert_ok(catalog_name_parse(&value, FIELD_RNG, "GPU", &error));
     assert_int_equal(value, RNG_NV);
     assert_fails(catalog_name_parse(&value, FIELD_RNG, "dice", &error), ERR_INVALID, "cpu, nv");
-    assert_fails(catalog_name_parse(&value, FIELD_SCHEDULE, "exponential", &error), ERR_UNSUPPORTED, "karras");
+    assert_fails(catalog_name_parse(&value, FIELD_SCHEDULE, "align_your_steps", &error), ERR_UNSUPPORTED, "linspace-beta, lcm");
+    assert_ok(catalog_name_parse(&value, FIELD_SCHEDULE, "Normal", &error));
+    assert_int_equal(value, SCHEDULE_UNIFORM);
+    assert_ok(catalog_name_parse(&value, FIELD_SCHEDULE, "KL Optimal", &error));
+    assert_int_equal(value, SCHEDULE_KL_OPTIMAL);
     for (int i = 0; i < SAMPLER_COUNT; i++)
         assert_int_not_equal(schedule_automatic((enum sampler)i), SCHEDULE_AUTOMATIC);
+}
+
+static void test_schedules_of_samplers(void **state)
+{
+    (void)state;
+    struct error error;
+    static const int counts[SAMPLER_COUNT] = {
+        [SAMPLER_EULER] = 21, [SAMPLER_EULER_A] = 12, [SAMPLER_DDIM] = 5, [SAMPLER_DPMPP_2M] = 21, [SAMPLER_LCM] = 2};
+    for (int s = 0; s < SAMPLER_COUNT; s++) {
+        int count = 0;
+        for (int c = 0; c < SCHEDULE_COUNT; c++)
+            count += schedule_check((enum schedule)c, (enum sampler)s, NULL) == ERR_OK;
+        assert_int_equal(count, counts[s]);
+        assert_ok(schedule_check(schedule_automatic((enum sampler)s), (enum sampler)s, &error));
+    }
+    assert_fails(schedule_check(SCHEDULE_LEADING_KARRAS, SAMPLER_EULER_A, &error), ERR_INVALID,
+                 "schedule: want one that sampler Euler a has (automatic, uniform, karras, exponential, sgm_uniform, simple,"
+                 " kl_optimal, beta, ddim, leading, trailing, linspace), \"leading-karras\" is none of them");
+    assert_fails(schedule_check(SCHEDULE_UNIFORM, SAMPLER_LCM, &error), ERR_INVALID, "LCM has (automatic, lcm)");
+    assert_fails(schedule_check(SCHEDULE_LCM, SAMPLER_EULER, &error), ERR_INVALID, "\"lcm\" is none of them");
 }
 
 static void test_decimals(void **state)
@@ -139,7 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields), cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_sampler_names),
-        cmocka_unit_test(test_value_names), cmocka_unit_test(test_decimals), cmocka_unit_test(test_decimal_values),
+        cmocka_unit_test(test_value_names), cmocka_unit_test(test_schedules_of_samplers), cmocka_unit_test(test_decimals), cmocka_unit_test(test_decimal_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

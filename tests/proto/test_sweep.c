@@ -117,7 +117,7 @@ static void test_parse_refuses(void **state)
     parse_bad(ERR_UNSUPPORTED, "comes from a file", "{\"axes\":[{\"count\":2,\"fields\":[\"seed\"],\"size\":10,\"table\":\"" MODEL "\"}],\"exclude\":[{\"seed\":[\"1\"]}]," REST);
     parse_bad(ERR_INVALID, "all 2 places are excluded", "{\"axes\":[{\"fields\":[\"seed\"],\"values\":[[\"1\"],[\"2\"]]}],\"exclude\":[{\"steps\":[\"20\"]}]," REST);
     parse_bad(ERR_INVALID, "nearest known one is \"seed\"", "{\"axes\":[{\"fields\":[\"seeed\"],\"values\":[[\"1\"]]}],\"exclude\":[]," REST);
-    parse_bad(ERR_INVALID, "whole timesteps", "{\"axes\":[{\"fields\":[\"sampler\"],\"values\":[[\"DDIM\"]]},{\"fields\":[\"schedule\"],\"values\":[[\"leading\"],[\"karras\"]]}],\"exclude\":[],"
+    parse_bad(ERR_INVALID, "one that sampler DDIM has", "{\"axes\":[{\"fields\":[\"sampler\"],\"values\":[[\"DDIM\"]]},{\"fields\":[\"schedule\"],\"values\":[[\"leading\"],[\"karras\"]]}],\"exclude\":[],"
               FIXED_BUT(F_CFG F_CLIP F_MODEL F_MID F_PROMPT F_RNG F_SEED F_SIZE F_STEPS F_SYNTAX));
 }
 

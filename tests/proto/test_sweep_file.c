@@ -226,7 +226,7 @@ static void test_samplers(void **state)
     jobs_are("zip: [{sampler: [Euler Karras, DDIM], seed: [1, 2]}]\nprompt: p\n", "p|1|20|7|Euler|karras|64x64\np|2|20|7|DDIM|ddim|64x64\n");
     bad(ERR_INVALID, "frog.yaml:1: sampler: a name holds a schedule, and schedule is given too, in line 2", "sampler: Euler Karras\nschedule: leading\n");
     bad(ERR_INVALID, "schedule is given too, in line 1", "schedule: [leading, trailing]\nsampler: [Euler, Euler Karras]\n");
-    bad(ERR_INVALID, "whole timesteps", "sampler: [Euler, DDIM]\nschedule: karras\n");
+    bad(ERR_INVALID, "one that sampler DDIM has", "sampler: [Euler, DDIM]\nschedule: karras\n");
     bad(ERR_UNSUPPORTED, "frog.yaml:1: sampler: \"Heun\" is not in this version", "sampler: Heun\n");
 }
 
