@@ -191,7 +191,7 @@ enum err run_create(struct run **run, const struct model *model, const struct cr
     made->kind = *kind;
     enum err err = denoiser_init(&made->denoiser, &model->unet, model->backend, memory, &shape, error);
     if (err == ERR_OK && !kind->first) {
-        err = decoding_init(&made->decoding, model, made->denoiser.latents, kind, program_memory(made->denoiser.step), error);
+        err = decoding_init(&made->decoding, model, made->denoiser.latents, kind, denoiser_scratch(&made->denoiser), error);
     }
     if (err != ERR_OK) {
         run_destroy(made);
@@ -214,11 +214,11 @@ uint64_t run_bytes(const struct run *run) {
 }
 
 uint64_t run_scratch(const struct run *run) {
-    uint64_t step = program_memory(run->denoiser.step), decode = decoding_scratch(&run->decoding);
+    uint64_t step = denoiser_scratch(&run->denoiser), decode = decoding_scratch(&run->decoding);
     return step > decode ? step : decode;
 }
 
 void run_attach(struct run *run, struct buffer *scratch) {
-    program_attach(run->denoiser.step, scratch);
+    denoiser_attach(&run->denoiser, scratch);
     decoding_attach(&run->decoding, scratch);
 }

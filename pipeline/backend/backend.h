@@ -204,6 +204,8 @@ struct conv_options {
     uint32_t pad_top, pad_left, pad_bottom, pad_right; /* zeros */
     uint32_t resize_h, resize_w;         /* not 0: x is first resized to this, nearest (floor(i * in / out)), never stored */
     struct tensor vector;                /* [1|n,1,1,Cout] added to every place (time embedding), or TENSOR_NONE */
+    uint32_t steps;                      /* not 0: vector is [steps*(1|n),1,1,Cout], and those of step `step` are added */
+    struct tensor step;                  /* where steps is not 0: the counter, i32 */
     struct tensor residual;              /* same shape as the output, added last, or TENSOR_NONE */
 };
 /* x [n,h,w,Cin], weight [Cout,Cin,kh,kw] -> [n,h',w',Cout]. */
@@ -224,12 +226,13 @@ struct tensor op_attention(struct program *p, struct tensor q, struct tensor k, 
 
 struct tensor op_concat(struct program *p, struct tensor a, struct tensor b); /* along c */
 struct tensor op_scale(struct program *p, struct tensor x, float factor);
-/* a [1|n,h,w,c] + b [n,h,w,c] -> [n,h,w,c]; an a of one image is added to every one of b. Then SiLU if asked. */
+/* a [m,h,w,c] + b [n,h,w,c] -> [n,h,w,c]; m divides n, and a is added over and over. Then SiLU if asked. */
 struct tensor op_sum(struct program *p, struct tensor a, struct tensor b, bool silu);
 
-/* Sinusoids of table[counter].timestep (Vaswani 2017, as diffusers get_timestep_embedding) -> [1,1,1,dim]. */
-struct tensor op_timestep(struct program *p, struct tensor table, struct tensor counter, uint32_t dim,
-                          bool flip_sin_to_cos, float frequency_shift);
+/* Sinusoids of every row's timestep, each `copies` times (Vaswani 2017, as diffusers get_timestep_embedding) ->
+ * [rows*copies,1,1,dim]. */
+struct tensor op_timestep(struct program *p, struct tensor table, uint32_t copies, uint32_t dim, bool flip_sin_to_cos,
+                          float frequency_shift);
 /* The same of one value, on the host: out [dim]. */
 void sinusoids(float *out, float value, uint32_t dim, bool flip_sin_to_cos, float frequency_shift);
 

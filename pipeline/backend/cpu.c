@@ -154,8 +154,8 @@ static void conv(struct cpu *cpu, const struct program *program, const struct op
                       .weight_dtype = op->weight->dtype,
                       .weight_rows = op->weight->rows,
                       .bias = op->bias == NULL ? NULL : op->bias->data,
-                      .vector = input_data(program, op->in[2]),
-                      .vector_step = op->in[2].n == 1 ? 0 : out.c,
+                      .vector = host_conv_vector(program, op),
+                      .vector_step = conv_vectors(op) == 1 ? 0 : out.c,
                       .residual = input_data(program, op->in[1]),
                       .out = program_data(program, out),
                   });

@@ -64,6 +64,20 @@ static void concat(const struct program *program, const struct op *op) {
     host_concat(program, op, 0, tensor_rows(op->out[0]));
 }
 
+const float *host_conv_vector(const struct program *program, const struct op *op) {
+    struct tensor vector = op->in[2];
+    if (!tensor_exists(vector)) {
+        return NULL;
+    }
+    const float *data = program_data(program, vector);
+    if (op->conv.steps == 0) {
+        return data;
+    }
+    const int32_t *step = program_data(program, op->in[3]);
+    assert(*step >= 0 && (uint32_t)*step < op->conv.steps);
+    return data + (size_t)*step * conv_vectors(op) * vector.c;
+}
+
 static void scale(const struct program *program, const struct op *op) {
     const float *x = program_data(program, op->in[0]);
     float *out = program_data(program, op->out[0]);
@@ -104,9 +118,12 @@ void sinusoids(float *out, float value, uint32_t dim, bool flip_sin_to_cos, floa
 }
 
 static void timestep(const struct program *program, const struct op *op) {
-    const int32_t *counter = program_data(program, op->in[1]);
-    float time = step_row(program, op->in[0], *counter)->timestep;
-    sinusoids(program_data(program, op->out[0]), time, op->out[0].c, op->flag, op->number);
+    const struct step_row *rows = program_data(program, op->in[0]);
+    uint32_t width = op->out[0].c, copies = op->out[0].n / op->in[0].n;
+    float *out = program_data(program, op->out[0]);
+    for (uint32_t i = 0; i < op->out[0].n; i++) {
+        sinusoids(out + (size_t)i * width, rows[i / copies].timestep, width, op->flag, op->number);
+    }
 }
 
 static void noise(const struct program *program, const struct op *op) {

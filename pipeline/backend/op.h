@@ -17,14 +17,14 @@
 enum op_kind {
     OP_EMBED,        /* in: ids; weight: tokens, added: its rows go on there, bias: positions */
     OP_LINEAR,       /* in: x, residual */
-    OP_CONV,         /* in: x, residual, vector */
+    OP_CONV,         /* in: x, residual, vector, step */
     OP_GROUP_NORM,   /* in: x; weight: gamma, bias: beta */
     OP_LAYER_NORM,   /* in: x; weight: gamma, bias: beta */
     OP_ATTENTION,    /* in: q, k, v, kv_index */
     OP_CONCAT,       /* in: a, b */
     OP_SCALE,        /* in: x */
     OP_SUM,          /* in: a, b */
-    OP_TIMESTEP,     /* in: table, counter */
+    OP_TIMESTEP,     /* in: table */
     OP_NOISE,        /* in: rows */
     OP_LATENT_INPUT, /* in: latent, table, counter */
     OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter */
@@ -53,6 +53,10 @@ struct op {
 
 static inline bool tensor_exists(struct tensor tensor) {
     return tensor.id != UINT32_MAX;
+}
+/* Vectors that a convolution adds: 1, or one an image. Where it has steps they lie behind those of the steps before. */
+static inline uint32_t conv_vectors(const struct op *op) {
+    return op->conv.steps == 0 ? op->in[2].n : op->in[2].n / op->conv.steps;
 }
 static inline size_t tensor_rows(struct tensor tensor) {
     return (size_t)tensor.n * tensor.h * tensor.w;
@@ -162,6 +166,8 @@ void host_download(struct backend *backend, void *host, const void *data, size_t
 /* Ops that take no time and are the same plain code on both (host_ops.c): everything from OP_EMBED that is not
  * LINEAR, CONV, a norm or ATTENTION. Returns false for those. */
 bool host_execute(const struct program *program, const struct op *op);
+/* Of a convolution: [conv_vectors,Cout] that it adds now, or NULL. */
+const float *host_conv_vector(const struct program *program, const struct op *op);
 /* Rows first_row.. of a concatenation, for a device that shares it out. */
 void host_concat(const struct program *program, const struct op *op, size_t first_row, size_t rows);
 

@@ -124,11 +124,19 @@ static void check_residual(const struct program *p, struct tensor residual, stru
     }
 }
 
-static void check_table(const struct program *p, struct tensor table, struct tensor counter) {
-    check_whole(p, table);
+static void check_counter(const struct program *p, struct tensor counter) {
     check_whole(p, counter);
-    assert(table.c == sizeof(struct step_row) / sizeof(float) && table.h == 1 && table.w == 1);
     assert(tensor_rows(counter) * counter.c == 1);
+}
+
+static void check_rows(const struct program *p, struct tensor table) {
+    check_whole(p, table);
+    assert(table.c == sizeof(struct step_row) / sizeof(float) && table.h == 1 && table.w == 1);
+}
+
+static void check_table(const struct program *p, struct tensor table, struct tensor counter) {
+    check_rows(p, table);
+    check_counter(p, counter);
 }
 
 /* ---- records ---------------------------------------------------------------------------------------------------- */
@@ -261,12 +269,17 @@ struct tensor op_conv(struct program *p, struct tensor x, const struct weight *w
     check_residual(p, options->residual, op.out[0]);
     if (tensor_exists(options->vector)) {
         check_whole(p, options->vector);
-        assert(options->vector.n == 1 || options->vector.n == x.n);
+        uint32_t steps = options->steps == 0 ? 1 : options->steps;
+        assert(options->vector.n == steps || options->vector.n == steps * x.n);
         assert(options->vector.h == 1 && options->vector.w == 1 && options->vector.c == weight->rows);
     }
     op.in[0] = own(p, x);
     op.in[1] = own(p, options->residual);
     op.in[2] = own(p, options->vector);
+    if (options->steps != 0) {
+        check_counter(p, options->step);
+        op.in[3] = options->step;
+    }
     op.weight = weight;
     op.bias = bias;
     op.conv = *options;
@@ -356,7 +369,7 @@ struct tensor op_scale(struct program *p, struct tensor x, float factor) {
 struct tensor op_sum(struct program *p, struct tensor a, struct tensor b, bool silu) {
     check_whole(p, a);
     check_whole(p, b);
-    assert((a.n == 1 || a.n == b.n) && a.h == b.h && a.w == b.w && a.c == b.c);
+    assert(a.n != 0 && b.n % a.n == 0 && a.h == b.h && a.w == b.w && a.c == b.c);
     struct op op = op_make(OP_SUM);
     op.in[0] = own(p, a);
     op.in[1] = own(p, b);
@@ -366,16 +379,15 @@ struct tensor op_sum(struct program *p, struct tensor a, struct tensor b, bool s
     return op.out[0];
 }
 
-struct tensor op_timestep(struct program *p, struct tensor table, struct tensor counter, uint32_t dim,
-                          bool flip_sin_to_cos, float frequency_shift) {
-    check_table(p, table, counter);
-    assert(dim >= 2 && (float)(dim / 2) > frequency_shift);
+struct tensor op_timestep(struct program *p, struct tensor table, uint32_t copies, uint32_t dim, bool flip_sin_to_cos,
+                          float frequency_shift) {
+    check_rows(p, table);
+    assert(copies >= 1 && dim >= 2 && (float)(dim / 2) > frequency_shift);
     struct op op = op_make(OP_TIMESTEP);
     op.in[0] = table;
-    op.in[1] = counter;
     op.number = frequency_shift;
     op.flag = flip_sin_to_cos;
-    op.out[0] = value_scratch(p, 1, 1, 1, dim);
+    op.out[0] = value_scratch(p, table.n * copies, 1, 1, dim);
     op_add(p, op);
     return op.out[0];
 }

@@ -83,17 +83,17 @@ static double conv_one(const struct op *op, const float *x, uint32_t n, uint32_t
 }
 
 static void conv(const struct program *program, const struct op *op) {
-    struct tensor out = op->out[0], vector = op->in[2];
+    struct tensor out = op->out[0];
     const float *x = program_data(program, op->in[0]);
     const float *residual = tensor_exists(op->in[1]) ? program_data(program, op->in[1]) : NULL;
-    const float *add = tensor_exists(vector) ? program_data(program, vector) : NULL;
+    const float *add = host_conv_vector(program, op);
     float *y = program_data(program, out);
     for (size_t place = 0; place < tensor_rows(out); place++) {
         uint32_t j = (uint32_t)(place % out.w), i = (uint32_t)(place / out.w % out.h);
         uint32_t n = (uint32_t)(place / out.w / out.h);
         for (uint32_t c = 0; c < out.c; c++, y++) {
             double value = conv_one(op, x, n, i, j, c);
-            value += add == NULL ? 0.0 : add[(vector.n == 1 ? 0 : n) * out.c + c];
+            value += add == NULL ? 0.0 : add[(conv_vectors(op) == 1 ? 0 : n) * out.c + c];
             value += residual == NULL ? 0.0 : residual[place * out.c + c];
             *y = (float)value;
         }

@@ -12,6 +12,11 @@
 
 /* ---- the story -------------------------------------------------------------------------------------------------- */
 
+static struct unet_times times_of(const struct denoiser *d, const struct unet *unet) {
+    uint32_t images = (d->guided ? 2 : 1) * d->count;
+    return (struct unet_times){ .buffer = d->vectors, .steps = DENOISE_WINDOW, .images = unet_times_differ(unet) ? images : 1 };
+}
+
 static struct program *record_step(const struct denoiser *d, const struct unet *unet,
                                    const struct cross_memory *memory) {
     struct program *p = program_create(d->backend);
@@ -23,14 +28,8 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
     struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
     struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 2);
-    struct unet_input input = { .table = table, .counter = counter, .told = TENSOR_NONE, .added = TENSOR_NONE,
+    struct unet_input input = { .times = times_of(d, unet), .step = counter,
                                 .slots = program_bind(p, d->slots, 0, copies * n, 1, 1, 1) };
-    if (d->told_width != 0) {
-        input.told = program_bind(p, d->told, 0, copies * n, 1, 1, d->told_width);
-    }
-    if (d->added_width != 0) {
-        input.added = program_bind(p, d->added, 0, copies * n, 1, 1, d->added_width);
-    }
 
     /* look at the noise ... */
     input.x = op_latent_input(p, latents, table, counter, copies);
@@ -41,6 +40,23 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor believed = unet_record(p, unet, &input, memory);
     /* ... and push it a little toward what was seen */
     op_update(p, latents, believed, guidance, history, noise, table, counter);
+    program_finish(p);
+    return p;
+}
+
+/* What the steps of a window have in common: what their timesteps add. */
+static struct program *record_times(const struct denoiser *d, const struct unet *unet) {
+    struct program *p = program_create(d->backend);
+    const struct unet_times times = times_of(d, unet);
+    struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
+    struct tensor told = TENSOR_NONE, added = TENSOR_NONE;
+    if (d->told_width != 0) {
+        told = program_bind(p, d->told, 0, times.images, 1, 1, d->told_width);
+    }
+    if (d->added_width != 0) {
+        added = program_bind(p, d->added, 0, times.images, 1, 1, d->added_width);
+    }
+    unet_record_times(p, unet, &times, table, told, added);
     program_finish(p);
     return p;
 }
@@ -250,8 +266,11 @@ static void words_upload(struct denoiser *d, const struct denoise_job *jobs) {
 static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t first, struct denoise_job *jobs) {
     uint32_t rows = plan->rows - first < DENOISE_WINDOW ? plan->rows - first : DENOISE_WINDOW;
     const int32_t start = 0;
-    buffer_upload(d->table, 0, &plan->table[first], rows * sizeof *plan->table);
+    struct step_row window[DENOISE_WINDOW] = { 0 };
+    memcpy(window, &plan->table[first], rows * sizeof *window);
+    buffer_upload(d->table, 0, window, sizeof window);
     buffer_upload(d->counter, 0, &start, sizeof start);
+    program_run(d->times);
     assert(d->fresh || !plan->needs_noise);
     if (!plan->needs_noise) {
         return;
@@ -275,12 +294,12 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-enum { DENOISER_BUFFERS = 11 };
+enum { DENOISER_BUFFERS = 12 };
 
 static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
     struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
                                               &d->counter, &d->guidance, &d->slots, &d->added, &d->told,
-                                              &d->surround, &d->draws };
+                                              &d->surround, &d->draws, &d->vectors };
     memcpy(places, all, sizeof all);
 }
 
@@ -299,7 +318,8 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                                        copies * count * sizeof(int32_t), copies * count * d.added_width * sizeof(float),
                                        copies * count * d.told_width * sizeof(float),
                                        copies * sizeof(float) * count * height * width * d.beside,
-                                       (d.fresh ? DENOISE_WINDOW : 1) * count * sizeof(struct noise_row) };
+                                       (d.fresh ? DENOISE_WINDOW : 1) * count * sizeof(struct noise_row),
+                                       unet_times_bytes(unet, times_of(&d, unet).steps, times_of(&d, unet).images) };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
@@ -310,6 +330,7 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
         }
     }
     d.step = record_step(&d, unet, memory);
+    d.times = record_times(&d, unet);
     d.begin = record_noise(&d, d.latents, count);
     d.renew = d.fresh ? record_noise(&d, d.noise, DENOISE_WINDOW * count) : NULL;
     *denoiser = d;
@@ -320,12 +341,23 @@ void denoiser_release(struct denoiser *denoiser) {
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(denoiser, places);
     program_destroy(denoiser->step);
+    program_destroy(denoiser->times);
     program_destroy(denoiser->begin);
     program_destroy(denoiser->renew);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
         buffer_destroy(*places[i]);
     }
     *denoiser = (struct denoiser){ 0 };
+}
+
+uint64_t denoiser_scratch(const struct denoiser *denoiser) {
+    uint64_t step = program_memory(denoiser->step), times = program_memory(denoiser->times);
+    return step > times ? step : times;
+}
+
+void denoiser_attach(struct denoiser *denoiser, struct buffer *scratch) {
+    program_attach(denoiser->step, scratch);
+    program_attach(denoiser->times, scratch);
 }
 
 uint64_t denoiser_bytes(const struct denoiser *denoiser) {

@@ -28,6 +28,7 @@ struct denoiser {
     uint32_t told_width;     /* G: of the U-Net */
     uint32_t added_width;    /* A: of the U-Net */
     struct program *step;
+    struct program *times;   /* what a window's timesteps add, for all its steps */
     struct program *begin;   /* noise -> latents, where the device makes it */
     struct program *renew;   /* noise -> a window's, where fresh, likewise */
     struct buffer *latents;  /* [count,h,w,C] */
@@ -40,6 +41,7 @@ struct denoiser {
     struct buffer *slots;    /* [count or 2*count] i32: unconditioned first */
     struct buffer *added;    /* [count or 2*count,A]: added conditioning, likewise */
     struct buffer *told;     /* [count,G]: sinusoids of guidance, for U-Nets that are told it. These are never guided */
+    struct buffer *vectors;  /* of unet_times: what a window's timesteps add */
     struct buffer *surround; /* [count or 2*count,h,w,beside] */
 };
 struct denoiser_shape {
@@ -52,6 +54,8 @@ MUST_USE enum err denoiser_init(struct denoiser *denoiser, const struct unet *un
                                 const struct cross_memory *memory, const struct denoiser_shape *shape,
                                 struct error *error);
 void denoiser_release(struct denoiser *denoiser);
+uint64_t denoiser_scratch(const struct denoiser *denoiser); /* that its programs need, one at a time */
+void denoiser_attach(struct denoiser *denoiser, struct buffer *scratch);
 uint64_t denoiser_bytes(const struct denoiser *denoiser); /* of its buffers */
 
 /* What to draw, a value an image. */

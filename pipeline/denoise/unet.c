@@ -138,10 +138,10 @@ void unet_release(struct unet *unet) {
 
 /* ---- the prompts' keys and values ------------------------------------------------------------------------------- */
 
-/* Call `visit` for every transformer, in the order of their cross attentions. */
-static void each_transformer(const struct unet *unet, void (*visit)(const struct transformer *transformer, void *context),
-                             void *context) {
-    const struct unet_level *levels[2 * UNET_LEVELS_LIMIT + 1];
+enum { UNET_PARTS = 2 * UNET_LEVELS_LIMIT + 1 };
+
+/* Its levels on the way: down, across, up. Returns how many. */
+static uint32_t list_levels(const struct unet_level *levels[UNET_PARTS], const struct unet *unet) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < unet->config.levels; i++) {
         levels[count++] = &unet->down[i];
@@ -150,6 +150,14 @@ static void each_transformer(const struct unet *unet, void (*visit)(const struct
     for (uint32_t i = 0; i < unet->config.levels; i++) {
         levels[count++] = &unet->up[i];
     }
+    return count;
+}
+
+/* Call `visit` for every transformer, in the order of their cross attentions. */
+static void each_transformer(const struct unet *unet, void (*visit)(const struct transformer *transformer, void *context),
+                             void *context) {
+    const struct unet_level *levels[UNET_PARTS];
+    uint32_t count = list_levels(levels, unet);
     for (uint32_t i = 0; i < count; i++) {
         for (uint32_t k = 0; levels[i]->attentions != NULL && k < levels[i]->layers; k++) {
             visit(&levels[i]->attentions[k], context);
@@ -226,6 +234,99 @@ void unet_record_prompt(struct program *program, const struct unet *unet, struct
     each_transformer(unet, visit_prompt, &visit);
 }
 
+/* ---- what the timesteps add --------------------------------------------------------------------------------------- */
+
+enum { TIMES_ALIGNMENT = 256 };
+
+/* Walks along the residual blocks, in order, with the place of each one's vectors in the buffer. */
+struct times_walk {
+    struct program *program;
+    struct unet_times times;
+    uint64_t offset; /* of the next block's */
+};
+
+static uint64_t times_size(const struct times_walk *walk, const struct resnet *resnet, enum dtype numerics) {
+    uint64_t size = (uint64_t)walk->times.steps * walk->times.images * resnet->width * dtype_size(numerics);
+    return (size + TIMES_ALIGNMENT - 1) / TIMES_ALIGNMENT * TIMES_ALIGNMENT;
+}
+
+/* [steps*images,1,1,out] */
+static struct tensor next_times(struct times_walk *walk, const struct resnet *resnet) {
+    struct tensor vectors = program_bind_own(walk->program, walk->times.buffer, walk->offset, walk->times.steps * walk->times.images,
+                                             1, 1, resnet->width);
+    walk->offset += times_size(walk, resnet, vectors.dtype);
+    return vectors;
+}
+
+static void each_resnet(const struct unet *unet, void (*visit)(const struct resnet *resnet, void *context), void *context) {
+    const struct unet_level *levels[UNET_PARTS];
+    uint32_t count = list_levels(levels, unet);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t resnets = levels[i]->layers + (levels[i] == &unet->middle ? 1 : 0);
+        for (uint32_t k = 0; k < resnets; k++) {
+            visit(&levels[i]->resnets[k], context);
+        }
+    }
+}
+
+struct measure_visit {
+    struct times_walk walk;
+    enum dtype numerics;
+};
+
+static void visit_measure(const struct resnet *resnet, void *context) {
+    struct measure_visit *visit = context;
+    visit->walk.offset += times_size(&visit->walk, resnet, visit->numerics);
+}
+
+bool unet_times_differ(const struct unet *unet) {
+    return unet->told.weight != NULL || unet->added1.weight != NULL;
+}
+
+uint64_t unet_times_bytes(const struct unet *unet, uint32_t steps, uint32_t images) {
+    struct measure_visit visit = { .walk = { .times = { .steps = steps, .images = images } },
+                                   .numerics = backend_numerics(unet->loader.backend) };
+    each_resnet(unet, visit_measure, &visit);
+    return visit.walk.offset;
+}
+
+/* The timesteps' embeddings, with what is added to them, after their last SiLU: [steps*images,1,1,4*widths[0]]. */
+static struct tensor record_embeddings(struct program *program, const struct unet *unet, const struct unet_times *times,
+                                       struct tensor table, struct tensor told, struct tensor added) {
+    const struct unet_config *config = &unet->config;
+    bool more = unet->added1.weight != NULL;
+    struct tensor time = op_timestep(program, table, times->images, config->widths[0], config->flip_sin_to_cos,
+                                     config->frequency_shift);
+    if (unet->told.weight != NULL) {
+        time = op_sum(program, record_linear(program, unet->told, told, ACTIVATION_NONE, TENSOR_NONE), time, false);
+    }
+    time = record_linear(program, unet->time1, time, ACTIVATION_SILU, TENSOR_NONE);
+    time = record_linear(program, unet->time2, time, more ? ACTIVATION_NONE : ACTIVATION_SILU, TENSOR_NONE);
+    if (more) {
+        struct tensor extra = record_linear(program, unet->added1, added, ACTIVATION_SILU, TENSOR_NONE);
+        time = op_sum(program, record_linear(program, unet->added2, extra, ACTIVATION_NONE, TENSOR_NONE), time, true);
+    }
+    return time;
+}
+
+struct times_visit {
+    struct times_walk walk;
+    struct tensor time;
+};
+
+static void visit_times(const struct resnet *resnet, void *context) {
+    struct times_visit *visit = context;
+    record_resnet_times(visit->walk.program, next_times(&visit->walk, resnet), resnet, visit->time);
+}
+
+void unet_record_times(struct program *program, const struct unet *unet, const struct unet_times *times, struct tensor table,
+                       struct tensor told, struct tensor added) {
+    assert(table.n == times->steps);
+    struct times_visit visit = { .walk = { .program = program, .times = *times },
+                                 .time = record_embeddings(program, unet, times, table, told, added) };
+    each_resnet(unet, visit_times, &visit);
+}
+
 /* ---- recording -------------------------------------------------------------------------------------------------- */
 
 struct recording {
@@ -233,7 +334,8 @@ struct recording {
     const struct unet *unet;
     const struct cross_memory *memory;
     struct tensor slots; /* [n,1,1,1] i32 */
-    struct tensor time;  /* [1|n,1,1,4*widths[0]]: the timestep's embedding after its SiLU, as every resnet wants it */
+    struct tensor step;  /* i32 */
+    struct times_walk times;
     struct norm_options norm;
     struct tensor kept[UNET_LEVELS_LIMIT * (UNET_LAYERS_LIMIT + 1) + 1]; /* what the way down saw */
     uint32_t kept_count;
@@ -244,8 +346,13 @@ static void keep(struct recording *recording, struct tensor x) {
     recording->kept[recording->kept_count++] = x;
 }
 
+static struct tensor record_block(struct recording *r, const struct resnet *resnet, struct tensor x) {
+    struct resnet_times times = { .vectors = next_times(&r->times, resnet), .step = r->step, .steps = r->times.times.steps };
+    return record_resnet(r->program, resnet, x, &times, r->norm);
+}
+
 static struct tensor record_layer(struct recording *r, const struct unet_level *level, uint32_t place, struct tensor x) {
-    x = record_resnet(r->program, &level->resnets[place], x, r->time, r->norm);
+    x = record_block(r, &level->resnets[place], x);
     if (level->attentions != NULL) {
         x = record_transformer(r->program, &level->attentions[place], x, r->memory, r->slots, r->norm.groups);
     }
@@ -278,30 +385,12 @@ static struct tensor record_up(struct recording *r, const struct unet_level *lev
     return x;
 }
 
-/* The timestep's embedding, with what is added to it, after its SiLU: [1,1,1,4*widths[0]], or [n,...] where images differ. */
-static struct tensor record_time(struct program *program, const struct unet *unet, const struct unet_input *input) {
-    const struct unet_config *config = &unet->config;
-    bool added = unet->added1.weight != NULL;
-    struct tensor time = op_timestep(program, input->table, input->counter, config->widths[0], config->flip_sin_to_cos,
-                                     config->frequency_shift);
-    if (unet->told.weight != NULL) {
-        time = op_sum(program, time, record_linear(program, unet->told, input->told, ACTIVATION_NONE, TENSOR_NONE), false);
-    }
-    time = record_linear(program, unet->time1, time, ACTIVATION_SILU, TENSOR_NONE);
-    time = record_linear(program, unet->time2, time, added ? ACTIVATION_NONE : ACTIVATION_SILU, TENSOR_NONE);
-    if (added) {
-        struct tensor more = record_linear(program, unet->added1, input->added, ACTIVATION_SILU, TENSOR_NONE);
-        time = op_sum(program, time, record_linear(program, unet->added2, more, ACTIVATION_NONE, TENSOR_NONE), true);
-    }
-    return time;
-}
-
 struct tensor unet_record(struct program *program, const struct unet *unet, const struct unet_input *input,
                           const struct cross_memory *memory) {
     const struct unet_config *config = &unet->config;
     struct recording r = { .program = program, .unet = unet, .memory = memory, .slots = input->slots,
+                           .step = input->step, .times = { .program = program, .times = input->times },
                            .norm = { .groups = config->norm_groups, .epsilon = config->norm_epsilon } };
-    r.time = record_time(program, unet, input);
 
     struct tensor x = record_conv(program, unet->conv_in, input->x);
     keep(&r, x);
@@ -309,7 +398,7 @@ struct tensor unet_record(struct program *program, const struct unet *unet, cons
         x = record_down(&r, &unet->down[i], x);
     }
     x = record_layer(&r, &unet->middle, 0, x);
-    x = record_resnet(program, &unet->middle.resnets[1], x, r.time, r.norm);
+    x = record_block(&r, &unet->middle.resnets[1], x);
     for (uint32_t i = 0; i < config->levels; i++) {
         x = record_up(&r, &unet->up[i], x);
     }

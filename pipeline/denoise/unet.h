@@ -68,13 +68,25 @@ uint64_t cross_memory_bytes(const struct unet *unet, uint32_t slots, uint32_t to
 void unet_record_prompt(struct program *program, const struct unet *unet, struct tensor condition,
                         const struct cross_memory *memory, uint32_t slot);
 
+/* What the timesteps of a table add in every residual block, worked out once for all its steps. */
+struct unet_times {
+    struct buffer *buffer; /* unet_times_bytes */
+    uint32_t steps;        /* rows of the table */
+    uint32_t images;       /* that differ: 1, or where the U-Net is told anything of an image, all of a step */
+};
+bool unet_times_differ(const struct unet *unet); /* do images differ? */
+uint64_t unet_times_bytes(const struct unet *unet, uint32_t steps, uint32_t images);
+/* table: [steps] step_row; told [images,1,1,G]: sinusoids of an image's guidance, added [images,1,1,A]: its added conditioning; or
+ * TENSOR_NONE where the U-Net has none. */
+void unet_record_times(struct program *program, const struct unet *unet, const struct unet_times *times, struct tensor table,
+                       struct tensor told, struct tensor added);
+
 /* What the U-Net looks at. */
 struct unet_input {
-    struct tensor x;              /* [n,h,w,in], scaled */
-    struct tensor table, counter; /* timestep: table[counter]'s */
-    struct tensor slots;          /* [n,1,1,1] i32: the prompt each image reads in the memory */
-    struct tensor told;           /* [n,1,1,G]: sinusoids of an image's guidance, or TENSOR_NONE where the U-Net is not told */
-    struct tensor added;          /* [n,1,1,A]: an image's added conditioning, or TENSOR_NONE where the U-Net has none */
+    struct tensor x;         /* [n,h,w,in], scaled */
+    struct unet_times times;
+    struct tensor step;      /* the counter, i32: which of the steps it is */
+    struct tensor slots;     /* [n,1,1,1] i32: the prompt each image reads in the memory */
 };
 /* One look at the latents -> prediction [n,h,w,out]. */
 struct tensor unet_record(struct program *program, const struct unet *unet, const struct unet_input *input,

@@ -161,20 +161,20 @@ static struct norm_options norm_options(const struct vae *vae) {
 static struct tensor record_middle(struct program *program, const struct vae *vae, const struct vae_middle *middle,
                                    struct tensor x) {
     struct norm_options norm = norm_options(vae);
-    x = record_resnet(program, &middle->resnets[0], x, TENSOR_NONE, norm);
+    x = record_resnet(program, &middle->resnets[0], x, NULL, norm);
     struct tensor hidden = tensor_tokens(record_group_norm(program, middle->norm, x, norm, false));
     struct tensor qkv = record_linear(program, middle->qkv, hidden, ACTIVATION_NONE, TENSOR_NONE); /* [n,h*w,1,3c] */
     hidden = op_attention(program, tensor_slice(qkv, 0, x.c), tensor_slice(qkv, x.c, x.c), tensor_slice(qkv, 2 * x.c, x.c),
                           TENSOR_NONE, 1, false);
     hidden = record_linear(program, middle->out, hidden, ACTIVATION_NONE, tensor_tokens(x));
     x = tensor_picture(hidden, x.h, x.w);
-    return record_resnet(program, &middle->resnets[1], x, TENSOR_NONE, norm);
+    return record_resnet(program, &middle->resnets[1], x, NULL, norm);
 }
 
 static struct tensor record_resnets(struct program *program, const struct vae *vae, const struct vae_level *level,
                                     struct tensor x) {
     for (uint32_t i = 0; i < level->layers; i++) {
-        x = record_resnet(program, &level->resnets[i], x, TENSOR_NONE, norm_options(vae));
+        x = record_resnet(program, &level->resnets[i], x, NULL, norm_options(vae));
     }
     return x;
 }

@@ -223,6 +223,7 @@ struct tensor tensor_picture(struct tensor tokens, uint32_t height, uint32_t wid
 
 struct resnet load_resnet(struct loader *loader, uint32_t in, uint32_t out, uint32_t time, const char *prefix) {
     struct resnet resnet = {
+        .width = out,
         .norm1 = load_norm(loader, in, "%s.norm1", prefix),
         .conv1 = load_conv(loader, out, in, 3, "%s.conv1", prefix),
         .norm2 = load_norm(loader, out, "%s.norm2", prefix),
@@ -237,11 +238,17 @@ struct resnet load_resnet(struct loader *loader, uint32_t in, uint32_t out, uint
     return resnet;
 }
 
-struct tensor record_resnet(struct program *program, const struct resnet *resnet, struct tensor x, struct tensor time,
-                            struct norm_options norm) {
+void record_resnet_times(struct program *program, struct tensor out, const struct resnet *resnet, struct tensor time) {
+    op_linear_into(program, out, time, resnet->time.weight, resnet->time.bias, ACTIVATION_NONE, TENSOR_NONE);
+}
+
+struct tensor record_resnet(struct program *program, const struct resnet *resnet, struct tensor x,
+                            const struct resnet_times *times, struct norm_options norm) {
     struct conv_options options = conv_same();
-    if (resnet->time.weight != NULL) { /* [1|n,1,1,out] */
-        options.vector = record_linear(program, resnet->time, time, ACTIVATION_NONE, TENSOR_NONE);
+    if (times != NULL) {
+        options.vector = times->vectors;
+        options.step = times->step;
+        options.steps = times->steps;
     }
     struct tensor hidden = record_group_norm(program, resnet->norm1, x, norm, true);
     hidden = op_conv(program, hidden, resnet->conv1.weight, resnet->conv1.bias, &options);

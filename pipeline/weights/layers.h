@@ -88,11 +88,19 @@ struct resnet {
     struct layer norm1, conv1, norm2, conv2;
     struct layer time;     /* weight NULL: the network has no timestep */
     struct layer shortcut; /* weight NULL: in == out */
+    uint32_t width;        /* out */
 };
 /* time: width of the timestep's embedding, or 0. */
 struct resnet load_resnet(struct loader *loader, uint32_t in, uint32_t out, uint32_t time, const char *prefix);
-/* x [n,h,w,in], time [1|n,1,1,time] after its SiLU or TENSOR_NONE -> [n,h,w,out]. */
-struct tensor record_resnet(struct program *program, const struct resnet *resnet, struct tensor x, struct tensor time,
-                            struct norm_options norm);
+/* What a timestep adds to a block, of every step that is to come: [steps*(1|n),1,1,out], and which step it is. */
+struct resnet_times {
+    struct tensor vectors, step;
+    uint32_t steps;
+};
+/* time [rows,1,1,time], embeddings after their SiLU -> out [rows,1,1,out]. */
+void record_resnet_times(struct program *program, struct tensor out, const struct resnet *resnet, struct tensor time);
+/* x [n,h,w,in] -> [n,h,w,out]. times NULL: the network has no timestep. */
+struct tensor record_resnet(struct program *program, const struct resnet *resnet, struct tensor x,
+                            const struct resnet_times *times, struct norm_options norm);
 
 #endif

@@ -6,6 +6,7 @@
 #include "pipeline/backend/op.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,8 @@ const struct problem problems[] = {
     CONV3(16, 16, 64, 4, .bias = true),
     CONV3(8, 8, 128, 128, .bias = true, .residual = true),
     CONV3(4, 4, 192, 192, .bias = true, .vector = true, .residual = true),
+    CONV3(4, 4, 64, 32, .bias = true, .vector = true, .steps = 3),
+    CONV3(5, 3, 20, 13, .vector = true, .steps = 2, .residual = true),
     CONV3(4, 4, 384, 192, .bias = true),
     CONV3(5, 7, 13, 17, .bias = true, .residual = true),
     CONV3(7, 5, 3, 32),
@@ -320,6 +323,20 @@ static struct tensor record_linear(struct bench *b, const struct problem *p) {
                      p->residual ? input(b, 1, b->first, b->count, p->h, p->w, columns) : TENSOR_NONE);
 }
 
+/* Vectors of all steps, NaN but for the last one's. */
+static struct tensor input_steps(struct bench *b, const struct problem *p) {
+    size_t each = (size_t)b->count * p->cout;
+    float *numbers = malloc(p->steps * each * sizeof *numbers);
+    for (size_t i = 0; i < p->steps * each; i++) {
+        size_t place = i % each;
+        numbers[i] = i / each + 1 < p->steps ? NAN : problem_number(2, b->first + (uint32_t)(place / p->cout), place % p->cout);
+    }
+    struct buffer *buffer = hold_buffer(b, p->steps * each * sizeof *numbers);
+    buffer_upload(buffer, 0, numbers, p->steps * each * sizeof *numbers);
+    free(numbers);
+    return program_bind(b->program, buffer, 0, p->steps * b->count, 1, 1, p->cout);
+}
+
 static struct tensor record_conv(struct bench *b, const struct problem *p) {
     uint32_t h = conv_out(p->h, p->resize_h, p->pad[0], p->pad[2], p);
     uint32_t w = conv_out(p->w, p->resize_w, p->pad[1], p->pad[3], p);
@@ -331,9 +348,14 @@ static struct tensor record_conv(struct bench *b, const struct problem *p) {
         .pad_right = p->pad[3],
         .resize_h = p->resize_h,
         .resize_w = p->resize_w,
-        .vector = p->vector ? input(b, 2, b->first, b->count, 1, 1, p->cout) : TENSOR_NONE,
+        .vector = p->steps ? input_steps(b, p) : p->vector ? input(b, 2, b->first, b->count, 1, 1, p->cout) : TENSOR_NONE,
         .residual = p->residual ? input(b, 1, b->first, b->count, h, w, p->cout) : TENSOR_NONE,
     };
+    if (p->steps) {
+        const int32_t last = (int32_t)p->steps - 1;
+        options.steps = p->steps;
+        options.step = input_ints(b, &last, 1, 1);
+    }
     return op_conv(b->program, input(b, 0, b->first, b->count, p->h, p->w, p->c),
                    weight(b, 0, WEIGHT_CONV, p->cout, p->c, p->kernel),
                    p->bias ? weight(b, 1, WEIGHT_VECTOR, p->cout, 1, 1) : NULL, &options);

@@ -30,6 +30,7 @@ struct problem {
     uint32_t pad[4];    /* top, left, bottom, right */
     uint32_t resize_h, resize_w;
     bool bias, vector, residual; /* SUM: a is one vector for all images, or an image's own */
+    uint32_t steps;     /* CONV: the vector is the last step's of so many; 0: it has none */
     enum activation activation;
     uint32_t groups;    /* GROUP_NORM */
     bool silu;

@@ -234,28 +234,29 @@ static void pixels_round_and_count(void **state) {
 /* ---- timestep --------------------------------------------------------------------------------------------------- */
 
 static void check_timestep(struct backend *backend, uint32_t dim, bool flip, float shift) {
-    struct step_row rows[2] = { { .timestep = 3.0f }, { .timestep = 951.0f } };
-    int32_t one = 1;
-    float out[64];
-    struct buffer *table = hold(backend, rows, sizeof rows), *counter = hold(backend, &one, sizeof one);
-    memset(out, 0xff, sizeof out);
-    struct buffer *taken = hold(backend, out, sizeof out);
+    enum { ROWS = 2, COPIES = 3 };
+    const struct step_row rows[ROWS] = { { .timestep = 3.0f }, { .timestep = 951.0f } };
+    float all[ROWS * COPIES * 32];
+    struct buffer *table = hold(backend, rows, sizeof rows);
+    memset(all, 0xff, sizeof all);
+    struct buffer *taken = hold(backend, all, sizeof all);
     struct program *p = program_create(backend);
-    struct tensor made = op_timestep(p, program_bind(p, table, 0, 2, 1, 1, 16), program_bind(p, counter, 0, 1, 1, 1, 1),
-                                     dim, flip, shift);
-    op_copy(p, program_bind(p, taken, 0, 1, 1, 1, dim), made);
+    struct tensor made = op_timestep(p, program_bind(p, table, 0, ROWS, 1, 1, 16), COPIES, dim, flip, shift);
+    op_copy(p, program_bind(p, taken, 0, ROWS * COPIES, 1, 1, dim), made);
     run_to_end(p, backend);
-    buffer_download(taken, 0, out, sizeof out);
-    for (uint32_t i = 0; i < dim / 2; i++) {
-        /* f32 angles up to 951 are 3e-5 apart, and diffusers rounds them so */
-        double angle = 951.0 * pow(10000.0, -(double)i / (dim / 2 - (double)shift));
-        assert_true(fabs(out[flip ? dim / 2 + i : i] - sin(angle)) < 2e-4);
-        assert_true(fabs(out[flip ? i : dim / 2 + i] - cos(angle)) < 2e-4);
+    buffer_download(taken, 0, all, sizeof all);
+    for (uint32_t row = 0; row < ROWS * COPIES; row++) {
+        const float *out = all + row * dim;
+        for (uint32_t i = 0; i < dim / 2; i++) {
+            /* f32 angles up to 951 are 3e-5 apart, and diffusers rounds them so */
+            double angle = (double)rows[row / COPIES].timestep * pow(10000.0, -(double)i / (dim / 2 - (double)shift));
+            assert_true(fabs(out[flip ? dim / 2 + i : i] - sin(angle)) < 2e-4);
+            assert_true(fabs(out[flip ? i : dim / 2 + i] - cos(angle)) < 2e-4);
+        }
+        assert_true(dim % 2 == 0 || out[dim - 1] == 0.0f);
     }
-    assert_true(dim % 2 == 0 || out[dim - 1] == 0.0f);
     program_destroy(p);
     buffer_destroy(table);
-    buffer_destroy(counter);
     buffer_destroy(taken);
 }
 

@@ -43,10 +43,19 @@ static struct vendor_convolution describe(const struct op *op) {
         .pad_right = op->conv.pad_right,
         .out_h = out.h,
         .out_w = out.w,
-        .bias_each = tensor_exists(vector) && vector.n > 1,
+        .bias_each = tensor_exists(vector) && conv_vectors(op) > 1,
         .has_bias = op->bias != NULL || tensor_exists(vector),
         .has_residual = tensor_exists(op->in[1]),
     };
+}
+
+static struct step_vectors vectors_of(const struct program *program, const struct op *op) {
+    struct tensor vector = op->in[2];
+    return (struct step_vectors){ .data = program_data(program, vector),
+                                  .step = cuda_input(program, op->in[3]),
+                                  .steps = op->conv.steps,
+                                  .count = conv_vectors(op),
+                                  .n = vector.c };
 }
 
 /* Where its notes lie: [resized x] [bias with vector] [the library's]. */
@@ -59,7 +68,7 @@ static struct places places_of(const struct op *op, size_t library) {
     size_t element = dtype_size(op->out[0].dtype);
     struct places places = { 0 };
     places.bias = is_resized(op) ? aligned((size_t)x.n * op->conv.resize_h * op->conv.resize_w * x.c * element) : 0;
-    places.library = places.bias + (tensor_exists(vector) ? aligned((size_t)vector.n * vector.c * element) : 0);
+    places.library = places.bias + (tensor_exists(vector) ? aligned((size_t)conv_vectors(op) * vector.c * element) : 0);
     places.size = places.library + library;
     return places;
 }
@@ -79,8 +88,8 @@ static void run_library(struct cuda *cuda, const struct program *program, const 
         c.x = notes + places.resized;
     }
     if (tensor_exists(vector)) {
-        kernel_add_vectors(cuda->stream, x.dtype, notes + places.bias, c.bias, program_data(program, vector), vector.n,
-                           vector.c);
+        const struct step_vectors vectors = vectors_of(program, op);
+        kernel_add_vectors(cuda->stream, x.dtype, notes + places.bias, c.bias, &vectors);
         c.bias = notes + places.bias;
     }
     (void)cuda_op_went(cuda, op, vendor_convolution_run(cuda->vendor, cuda->stream, &c, notes + places.library));
@@ -135,8 +144,7 @@ static void run_windows(struct cuda *cuda, const struct program *program, const 
         }
     }
     if (tensor_exists(vector)) {
-        struct finish finish = { .x = y, .y = y, .vector = program_data(program, vector), .rows = rows,
-                                 .vector_rows = vector.n == 1 ? rows : rows / vector.n, .n = out.c };
+        struct finish finish = { .x = y, .y = y, .vector = vectors_of(program, op), .rows = rows, .n = out.c };
         kernel_finish(cuda->stream, out.dtype, &finish);
     }
 }

@@ -17,6 +17,12 @@ template <class T> __device__ static inline float activated(float x, enum activa
     }
 }
 
+/* Vector `i` of this step, or NULL: the step is past them. */
+template <class T> __device__ static inline const T *vector_of(const struct step_vectors &v, size_t i) {
+    uint32_t step = v.step == nullptr ? 0 : (uint32_t)*v.step;
+    return v.step != nullptr && step >= v.steps ? nullptr : (const T *)v.data + ((size_t)step * v.count + i) * v.n;
+}
+
 template <class T, int V> __global__ void finish_kernel(struct finish f) {
     size_t item = (size_t)blockIdx.x * BLOCK + threadIdx.x;
     uint32_t packs_in_row = f.n / V;
@@ -39,10 +45,13 @@ template <class T, int V> __global__ void finish_kernel(struct finish f) {
             y[i] = activated<T>(y[i], f.activation);
         }
     }
-    if (f.vector != nullptr) {
-        load<T, V>(more, (const T *)f.vector + row / f.vector_rows * f.n + column);
+    if (f.vector.data != nullptr) {
+        const T *vector = vector_of<T>(f.vector, row / (f.rows / f.vector.count));
+        if (vector != nullptr) {
+            load<T, V>(more, vector + column);
+        }
         for (int i = 0; i < V; i++) {
-            y[i] += more[i];
+            y[i] += vector == nullptr ? nanf("") : more[i];
         }
     }
     if (f.residual != nullptr) {
@@ -161,18 +170,19 @@ void kernel_sum(cudaStream_t stream, enum dtype dtype, void *out, const void *a,
     });
 }
 
-template <class T> __global__ void add_vectors_kernel(T *out, const T *bias, const T *vector, uint32_t count, uint32_t c) {
+template <class T> __global__ void add_vectors_kernel(T *out, const T *bias, struct step_vectors v) {
     uint32_t item = blockIdx.x * BLOCK + threadIdx.x;
-    if (item < count) {
-        narrow(&out[item], widen(vector[item]) + (bias == nullptr ? 0.0f : widen(bias[item % c])));
+    if (item < v.count * v.n) {
+        const T *vector = vector_of<T>(v, 0);
+        float add = vector == nullptr ? nanf("") : widen(vector[item]);
+        narrow(&out[item], add + (bias == nullptr ? 0.0f : widen(bias[item % v.n])));
     }
 }
 
-void kernel_add_vectors(cudaStream_t stream, enum dtype dtype, void *out, const void *bias, const void *vector, uint32_t n,
-                        uint32_t c) {
+void kernel_add_vectors(cudaStream_t stream, enum dtype dtype, void *out, const void *bias, const struct step_vectors *vectors) {
     by_dtype(dtype, [&](auto *type) {
         typedef std::decay_t<decltype(*type)> T;
-        launch(add_vectors_kernel<T>, blocks_for((size_t)n * c), BLOCK, stream, (T *)out, (const T *)bias, (const T *)vector,
-               n * c, c);
+        launch(add_vectors_kernel<T>, blocks_for((size_t)vectors->count * vectors->n), BLOCK, stream, (T *)out, (const T *)bias,
+               *vectors);
     });
 }

@@ -18,13 +18,20 @@ extern "C" {
 
 /* ---- elementwise.cu --------------------------------------------------------------------------------------------- */
 
+/* [count,n] to add, each to as many rows as the others; with steps [steps,count,n], and those of the step that `step` counts. */
+struct step_vectors {
+    const void *data;    /* NULL: nothing is added */
+    const int32_t *step; /* NULL: there are no steps; a step past them makes NaN */
+    uint32_t steps, count, n;
+};
+
 /* y [rows,n] = activation(y or x) + vector + residual. */
 struct finish {
     const void *x; /* [rows,n], of GEGLU [rows,2n]; may be y */
     void *y;       /* [rows,n] */
-    const void *vector;   /* [rows/vector_rows,n], or NULL */
+    struct step_vectors vector;
     const void *residual; /* [rows,n], or NULL */
-    size_t rows, vector_rows;
+    size_t rows;
     uint32_t n;
     enum activation activation;
 };
@@ -46,9 +53,8 @@ void kernel_convert(cudaStream_t stream, void *out, enum dtype to, const void *x
 /* out = a + b, a's `a_count` elements over and over; then SiLU if asked. */
 void kernel_sum(cudaStream_t stream, enum dtype dtype, void *out, const void *a, const void *b, size_t a_count, size_t count,
                 bool silu);
-/* out [n,c] = bias [c] (or NULL) + vector [n,c] */
-void kernel_add_vectors(cudaStream_t stream, enum dtype dtype, void *out, const void *bias, const void *vector, uint32_t n,
-                        uint32_t c);
+/* out [count,n] = bias [n] (or NULL) + vectors */
+void kernel_add_vectors(cudaStream_t stream, enum dtype dtype, void *out, const void *bias, const struct step_vectors *vectors);
 
 /* ---- move.cu: what only moves ------------------------------------------------------------------------------------- */
 
@@ -102,9 +108,10 @@ void kernel_noise(cudaStream_t stream, float *out, const struct noise_row *rows,
 
 /* ---- step.cu: a step's beginning and end --------------------------------------------------------------------------- */
 
+/* out [rows,dim]: of the table's first rows, each `copies` times. */
+void kernel_timestep(cudaStream_t stream, enum dtype dtype, void *out, const struct step_row *table, uint32_t rows,
+                     uint32_t copies, uint32_t dim, bool flip_sin_to_cos, float frequency_shift);
 /* `steps` rows in the table; a counter past them makes NaN. */
-void kernel_timestep(cudaStream_t stream, enum dtype dtype, void *out, const struct step_row *table, const int32_t *counter,
-                     uint32_t steps, uint32_t dim, bool flip_sin_to_cos, float frequency_shift);
 void kernel_latent_input(cudaStream_t stream, enum dtype dtype, void *out, const float *latent, const struct step_row *table,
                          const int32_t *counter, uint32_t steps, size_t count, uint32_t copies);
 

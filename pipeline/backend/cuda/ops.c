@@ -63,7 +63,7 @@ static void linear(struct cuda *cuda, const struct program *program, const struc
                                       .scale = 1.0f };
     if (cuda_op_went(cuda, op, vendor_product_run(cuda->vendor, cuda->stream, &product)) && !plain) {
         struct finish finish = { .x = made, .y = program_data(program, out), .residual = residual, .rows = product.rows,
-                                 .vector_rows = 1, .n = out.c, .activation = op->activation };
+                                 .n = out.c, .activation = op->activation };
         kernel_finish(cuda->stream, out.dtype, &finish);
     }
 }
@@ -128,8 +128,8 @@ static void sum(struct cuda *cuda, const struct program *program, const struct o
 
 static void timestep(struct cuda *cuda, const struct program *program, const struct op *op) {
     struct tensor out = op->out[0];
-    kernel_timestep(cuda->stream, out.dtype, program_data(program, out), program_data(program, op->in[0]),
-                    program_data(program, op->in[1]), op->in[0].n, out.c, op->flag, op->number);
+    kernel_timestep(cuda->stream, out.dtype, program_data(program, out), program_data(program, op->in[0]), out.n,
+                    out.n / op->in[0].n, out.c, op->flag, op->number);
 }
 
 static void noise(struct cuda *cuda, const struct program *program, const struct op *op) {

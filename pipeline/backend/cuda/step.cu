@@ -9,25 +9,25 @@
 enum { UPDATE = 512 /* threads of an image's update */ };
 
 /* As diffusers: exponent, frequency and angle are rounded to f32 (host_ops.c). */
-template <class T> __global__ void timestep_kernel(T *out, const struct step_row *table, const int32_t *counter, uint32_t steps,
+template <class T> __global__ void timestep_kernel(T *out, const struct step_row *table, uint32_t rows, uint32_t copies,
                                                    uint32_t dim, bool flip, float shift) {
-    uint32_t half = dim / 2, item = blockIdx.x * BLOCK + threadIdx.x, step = (uint32_t)*counter;
-    if (item >= dim) {
+    size_t item = (size_t)blockIdx.x * BLOCK + threadIdx.x;
+    if (item >= (size_t)rows * dim) {
         return;
     }
-    bool sine = (item < half) != flip;
-    float time = step < steps ? table[step].timestep : nanf("");
-    float exponent = (float)-9.210340371976184 * (float)(item % half) / ((float)half - shift);
-    float angle = time * (float)exp((double)exponent);
-    narrow(&out[item], item == 2 * half ? 0.0f : (float)(sine ? sin((double)angle) : cos((double)angle)));
+    uint32_t half = dim / 2, row = (uint32_t)(item / dim), column = (uint32_t)(item % dim);
+    bool sine = (column < half) != flip;
+    float exponent = (float)-9.210340371976184 * (float)(column % half) / ((float)half - shift);
+    float angle = table[row / copies].timestep * (float)exp((double)exponent);
+    narrow(&out[item], column == 2 * half ? 0.0f : (float)(sine ? sin((double)angle) : cos((double)angle)));
 }
 
-void kernel_timestep(cudaStream_t stream, enum dtype dtype, void *out, const struct step_row *table, const int32_t *counter,
-                     uint32_t steps, uint32_t dim, bool flip_sin_to_cos, float frequency_shift) {
+void kernel_timestep(cudaStream_t stream, enum dtype dtype, void *out, const struct step_row *table, uint32_t rows,
+                     uint32_t copies, uint32_t dim, bool flip_sin_to_cos, float frequency_shift) {
     by_dtype(dtype, [&](auto *type) {
         typedef std::decay_t<decltype(*type)> T;
-        launch(timestep_kernel<T>, blocks_for(dim), BLOCK, stream, (T *)out, table, counter, steps, dim, flip_sin_to_cos,
-               frequency_shift);
+        launch(timestep_kernel<T>, blocks_for((size_t)rows * dim), BLOCK, stream, (T *)out, table, rows, copies, dim,
+               flip_sin_to_cos, frequency_shift);
     });
 }
 
