@@ -3,6 +3,9 @@
  *
  *   device (threads, kernels) -> model (immutable, shared) -> renderer (one run's memory, reused for every batch)
  *
+ * Beside a renderer that draws, other threads may load, check and destroy other models of its device, measure them, and destroy other
+ * renderers; everything else that a device, model or renderer does is one thread's at a time.
+ *
  * Nothing here knows of files to be written, sweeps or sockets. A job's pixels do not depend on the number of threads, on what
  * was rendered before, or, where renderer_batch_invariant says so, on its batch mates.
  */

@@ -2,6 +2,9 @@
  * easel.h - one device with as many models ready on it as its memory holds: the painter that really draws. A model is ready in
  * one numerics: in another it is another.
  *
+ * Models are loaded by the drawing thread when they are asked for, or ahead by another thread, beside what is drawn, as far as memory
+ * for both is there.
+ *
  * A model's renderer is kept with it, so that its planned memory and cached conditionings serve batch after batch. Whoever needs
  * memory takes it from those that were used longest ago: first what their renderers hold, then the models.
  */

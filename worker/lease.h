@@ -20,6 +20,7 @@ struct lease {
     struct digest *keys;  /* [count] */
     size_t count;
     struct file_places places; /* of its model and files: set by the thread that makes models ready, before the drawing thread sees it */
+    uint64_t ahead_ns;         /* that its models were loaded by that thread */
     atomic_bool cancelled;
     atomic_bool drawn;           /* or as far as it will be: its last pictures are being finished */
     atomic_bool refused;         /* the outbox took none of a batch: no more is drawn */

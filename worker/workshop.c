@@ -32,9 +32,9 @@ struct arrival {
     struct arrival *next;
 };
 
-/* Of the drawing thread, since its last lease: drawing, having models loaded, waiting for pictures to be finished and for a lease. */
-struct times { uint64_t drawing_ns, loading_ns, finishing_ns, waiting_ns; };
-
+/* Of the drawing thread, since its last lease: drawing, having models loaded, waiting for pictures to be finished and for a lease;
+ * and for how long models were loaded while it did something else. */
+struct times { uint64_t drawing_ns, loading_ns, finishing_ns, waiting_ns, ahead_ns; };
 
 struct workshop {
     struct workshop_options options;
@@ -46,6 +46,7 @@ struct workshop {
     struct arrival *arrivals, **last_arrival;
     bool stopping;
     struct lease *fetching; /* the model thread's own */
+    struct lease *preparing; /* which the model thread loads the models of, under the mutex; NULL: none */
     struct batches *batches; /* the drawing thread's own */
     struct workshop_state state; /* under the mutex */
     struct times times; /* the drawing thread's own */
@@ -187,6 +188,42 @@ static enum err hold_places(struct workshop *workshop, struct lease *lease, cons
     return err;
 }
 
+/* For the socket thread. */
+static void show_models(struct workshop *workshop) {
+    const struct painter *painter = &workshop->options.painter;
+    struct workshop_state *state = &workshop->state;
+    struct digest models[LIMIT_MODELS_AT_HAND];
+    if (!painter->ready)
+        return;
+    pthread_mutex_lock(&workshop->mutex); /* both threads come here, and the later answer stays */
+    state->model_count = painter->ready(painter->context, models, LIMIT_MODELS_AT_HAND);
+    state->models = memory_grow(state->models, state->model_count, sizeof *state->models);
+    if (state->model_count)
+        memcpy(state->models, models, state->model_count * sizeof *models);
+    pthread_mutex_unlock(&workshop->mutex);
+}
+
+static void set_preparing(struct workshop *workshop, struct lease *lease) {
+    pthread_mutex_lock(&workshop->mutex);
+    workshop->preparing = lease;
+    pthread_cond_broadcast(&workshop->changed);
+    pthread_mutex_unlock(&workshop->mutex);
+}
+
+/* Hand the lease on to the drawing thread, and load its models while that draws others; it waits for us when it comes to this one. */
+static void prepare(struct workshop *workshop, struct lease *lease) {
+    const struct painter *painter = &workshop->options.painter;
+    uint64_t begin_ns = clock_monotonic_ns();
+    set_preparing(workshop, lease);
+    queue_put(workshop, &workshop->to_draw, lease);
+    if (painter->prepare && !atomic_load(&lease->cancelled)) {
+        painter->prepare(painter->context, &lease->specs[0], &lease->places);
+        lease->ahead_ns = clock_monotonic_ns() - begin_ns;
+        show_models(workshop);
+    }
+    set_preparing(workshop, NULL);
+}
+
 static void *run_models(void *context) {
     struct workshop *workshop = context;
     const struct model_source source = { workshop, ask_piece, answer_piece, show_fetching };
@@ -200,7 +237,7 @@ static void *run_models(void *context) {
         }
         enum err err = hold_places(workshop, lease, &source, &error);
         if (!err) {
-            queue_put(workshop, &workshop->to_draw, lease);
+            prepare(workshop, lease);
             continue;
         }
         if (err != ERR_CANCELLED)
@@ -277,19 +314,12 @@ static void note_batch(struct workshop *workshop, const struct spec *spec, size_
 
 /* For the socket thread. */
 static void show_state(struct workshop *workshop, const struct spec *spec, uint32_t batch) {
-    const struct painter *painter = &workshop->options.painter;
-    struct digest models[LIMIT_MODELS_AT_HAND];
-    size_t count = painter->ready ? painter->ready(painter->context, models, LIMIT_MODELS_AT_HAND) : 0;
     pthread_mutex_lock(&workshop->mutex);
-    struct workshop_state *state = &workshop->state;
-    state->batch = batch;
-    state->width = spec->width;
-    state->height = spec->height;
-    state->models = memory_grow(state->models, count, sizeof *models);
-    state->model_count = count;
-    if (count)
-        memcpy(state->models, models, count * sizeof *models);
+    workshop->state.batch = batch;
+    workshop->state.width = spec->width;
+    workshop->state.height = spec->height;
     pthread_mutex_unlock(&workshop->mutex);
+    show_models(workshop);
 }
 
 /* A lease's batches follow one another, but its step count only grows: the coordinator takes growth for progress. */
@@ -412,6 +442,20 @@ static enum err load(struct workshop *workshop, struct lease *lease, struct erro
     return err;
 }
 
+/* The model thread is done with the lease; what it loaded before we came counts as loaded ahead. */
+static void await_prepared(struct workshop *workshop, struct lease *lease) {
+    uint64_t begin_ns = clock_monotonic_ns();
+    if (!atomic_load(&lease->cancelled))
+        lease_set_progress(lease, PHASE_LOAD, 0, 0); /* not before: a lease that waits its turn does not hang */
+    pthread_mutex_lock(&workshop->mutex);
+    while (workshop->preparing == lease)
+        pthread_cond_wait(&workshop->changed, &workshop->mutex);
+    pthread_mutex_unlock(&workshop->mutex);
+    uint64_t waited_ns = clock_monotonic_ns() - begin_ns;
+    workshop->times.loading_ns += waited_ns;
+    workshop->times.ahead_ns += lease->ahead_ns > waited_ns ? lease->ahead_ns - waited_ns : 0;
+}
+
 static void take_lease(struct workshop *workshop, struct lease *lease) {
     struct error error;
     enum err err = load(workshop, lease, &error);
@@ -427,14 +471,14 @@ static void take_lease(struct workshop *workshop, struct lease *lease) {
 /* Where the device's time went since it began its last lease but this: tests/bench/busy.py adds these lines up. */
 static void log_drawn(struct workshop *workshop, const struct lease *lease) {
     struct times *times = &workshop->times;
-    char id[24], jobs[24], ms[4][24];
-    uint64_t parts[] = { times->drawing_ns, times->loading_ns, times->finishing_ns, times->waiting_ns };
+    char id[24], jobs[24], ms[5][24];
+    uint64_t parts[] = { times->drawing_ns, times->loading_ns, times->finishing_ns, times->waiting_ns, times->ahead_ns };
     snprintf(id, sizeof id, "%" PRIu64, lease->id);
     snprintf(jobs, sizeof jobs, "%zu", lease->count);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         snprintf(ms[i], sizeof ms[i], "%" PRIu64, parts[i] / 1000000);
     log_event(LOG_INFO, "drawn", "lease", id, "jobs", jobs, "drawing_ms", ms[0], "loading_ms", ms[1], "finishing_ms", ms[2],
-              "waiting_ms", ms[3], NULL);
+              "waiting_ms", ms[3], "ahead_ms", ms[4], NULL);
     *times = (struct times){ 0 };
 }
 
@@ -443,6 +487,7 @@ static void *run_drawing(void *context) {
     uint64_t free_ns = clock_monotonic_ns();
     for (struct lease *lease = queue_take(workshop, &workshop->to_draw); lease; lease = queue_take(workshop, &workshop->to_draw)) {
         workshop->times.waiting_ns = clock_monotonic_ns() - free_ns;
+        await_prepared(workshop, lease);
         if (!atomic_load(&lease->cancelled))
             take_lease(workshop, lease);
         free_ns = clock_monotonic_ns();

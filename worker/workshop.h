@@ -1,7 +1,7 @@
 /*
  * workshop.h - the threads that do the work: one makes models ready, one draws, some finish pictures (finisher.h).
  *
- * A lease goes through all of them in turn, so the next lease's model is fetched while the current one is drawn, and the last
+ * A lease goes through all of them in turn, so the next lease's model is fetched and loaded while the current one is drawn, and the last
  * one's pictures become PNG files. The socket thread hands leases in and pieces of objects; results go into the outbox,
  * everything else comes back as notes (post.h).
  */

@@ -142,6 +142,10 @@ void host_memory_destroy(struct backend *backend, void *data, size_t size) {
     free(data);
 }
 
+void host_weight_release(struct weight *weight) {
+    free(weight->data);
+}
+
 void host_upload(struct backend *backend, void *data, const void *host, size_t size) {
     (void)backend;
     if (size > 0) {
@@ -333,7 +337,7 @@ enum err weight_create_as(struct weight **weight, struct backend *backend, enum 
 
 void weight_destroy(struct weight *weight) {
     if (weight != NULL) {
-        weight->backend->ops->memory_destroy(weight->backend, weight->data, weight->bytes);
+        weight->backend->ops->weight_release(weight);
         free(weight);
     }
 }

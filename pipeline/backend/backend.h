@@ -12,6 +12,10 @@
  * (latents, conditioning, tables) is f32: an op that wants it narrower takes a copy first, by itself. Weights may be kept in
  * the precision of their file and widened where they are used, which changes no bit.
  *
+ * Threads: one at a time draws (records and runs programs, uploads, downloads, waits). Beside it others may make and destroy weights,
+ * destroy buffers and programs that are not run any more, use planners of the device (one thread a planner), and ask for the device's
+ * constants and backend_check.
+ *
  * Same job, same bytes: an op's result for image i depends on image i alone (and on weights and shapes), never on
  * the number of threads or on timing, and on n only where backend_batch_invariant says no. Every sum has a fixed order, given
  * by its length alone.

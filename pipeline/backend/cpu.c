@@ -444,6 +444,7 @@ static enum err create(struct backend **backend, const struct cpu_kernels *kerne
         .upload = host_upload,
         .download = host_download,
         .weight_prepare = prepare,
+        .weight_release = host_weight_release,
         .weight_measure = measure,
         .op_workspace = workspace,
         .run = run,

@@ -123,6 +123,7 @@ struct backend_ops {
     /* Fill data and bytes of `weight` from its parameter in plain form: [rows,columns] in the file's order, of the
      * weight's dtype, perhaps unaligned, not kept. A device that wants it wider says so in dtype. NULL: keeps none. */
     enum err (*weight_prepare)(struct weight *weight, const void *plain, struct error *error);
+    void (*weight_release)(struct weight *weight); /* its data */
     size_t (*weight_measure)(const struct backend *backend, const struct weight *weight); /* bytes it will have */
     size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
     void (*run)(struct program *program);
@@ -160,6 +161,7 @@ MUST_USE enum err cuda_list(struct device_name names[DEVICES_LIMIT], size_t *cou
 /* Memory of the host, 64-byte aligned, for the two devices that compute there. */
 MUST_USE enum err host_memory_create(void **data, struct backend *backend, size_t size, struct error *error);
 void host_memory_destroy(struct backend *backend, void *data, size_t size);
+void host_weight_release(struct weight *weight);
 void host_upload(struct backend *backend, void *data, const void *host, size_t size);
 void host_download(struct backend *backend, void *host, const void *data, size_t size);
 

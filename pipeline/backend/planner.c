@@ -43,7 +43,8 @@ static size_t workspace(const struct backend *backend, const struct op *op) {
 
 struct backend *backend_create_planner(const struct backend *device) {
     static const struct backend_ops ops = { .destroy = destroy, .memory_create = keep_nothing, .memory_destroy = forget,
-                                            .weight_measure = measure, .op_workspace = workspace };
+                                            .weight_release = host_weight_release, .weight_measure = measure,
+                                            .op_workspace = workspace };
     struct planner *planner = memory_get(sizeof *planner);
     *planner = (struct planner){ .backend = { .ops = &ops, .class_name = "none",
                                                 .numerics = device == NULL ? DTYPE_F32 : device->numerics },

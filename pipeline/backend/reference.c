@@ -251,6 +251,7 @@ enum err reference_create(struct backend **backend, struct error *error) {
         .upload = host_upload,
         .download = host_download,
         .weight_prepare = prepare,
+        .weight_release = host_weight_release,
         .weight_measure = measure,
         .op_workspace = workspace,
         .run = run,

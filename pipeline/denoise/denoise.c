@@ -92,6 +92,7 @@ enum err denoise(struct denoiser *d, const struct plan *plan, struct denoise_job
             trace_add_latents(trace, d->latents, plan->first + step + 1, d->height, d->width, d->channels);
         }
         if (!render_watch_ask(watch, RENDER_STEP, plan->first + step + 1, plan->all)) {
+            backend_wait(d->backend); /* nothing is under way in what the caller may free */
             return error_set(error, ERR_CANCELLED, "cancelled after step %u of %u", plan->first + step + 1, plan->all);
         }
     }

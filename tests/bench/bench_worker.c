@@ -243,7 +243,7 @@ static void start_hand(struct hand *hand, const struct agent_options *common, ui
     hand->cache = text_format("%s/%" PRIu32, common->cache, number);
     options.name = hand->name;
     options.cache = hand->cache;
-    options.painter = (struct painter){ &hand->studio, "bench", load, draw, NULL, NULL, NULL, 0 };
+    options.painter = (struct painter){ .context = &hand->studio, .device_class = "bench", .load = load, .draw = draw };
     if (agent_create(&hand->agent, &options, &error) != ERR_OK)
         die(hand->name, error.message);
     if (pthread_create(&hand->thread, NULL, run_hand, hand) != 0)

@@ -151,7 +151,7 @@ static void read_options(struct agent_options *options, struct oddness *odd, int
 int main(int argc, char **argv) {
     struct oddness odd = { .most = SIZE_MAX };
     struct agent_options options = { .host = "here", .device = "cpu", .threads = 1,
-                                     .painter = { &odd, "odd", load, draw, NULL, NULL, NULL, 0 } };
+                                     .painter = { .context = &odd, .device_class = "odd", .load = load, .draw = draw } };
     struct sigaction action = { .sa_handler = stop_running };
     struct error error;
     read_options(&options, &odd, argc, argv);

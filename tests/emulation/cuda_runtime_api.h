@@ -2,7 +2,8 @@
  * cuda_runtime_api.h - the part of the CUDA runtime's API that seedfarm calls, for machines without a card.
  *
  * Device memory is memory of the host. Streams are queues: what is enqueued runs when somebody waits, not before, so that a
- * wait that was forgotten shows. Captured work becomes a graph and runs when the graph is launched. What the machine has, and
+ * wait that was forgotten shows. Threads may call at once as long as no two of them use one stream; work runs on the thread that
+ * waits for it. Captured work becomes a graph and runs when the graph is launched. What the machine has, and
  * when it fails, is set by emulation.h. Names and values are CUDA's; behaviour that seedfarm does not use is not here.
  */
 #ifndef TESTS_EMULATION_CUDA_RUNTIME_API_H
@@ -61,6 +62,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
 
 cudaError_t cudaMalloc(void **data, size_t size);
 cudaError_t cudaFree(void *data);
+cudaError_t cudaMallocAsync(void **data, size_t size, cudaStream_t stream);
+cudaError_t cudaFreeAsync(void *data, cudaStream_t stream);
 cudaError_t cudaMallocHost(void **data, size_t size);
 cudaError_t cudaFreeHost(void *data);
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <deque>
 #include <mutex>
 #include <unordered_map>
@@ -36,21 +37,16 @@ struct piece {
 };
 
 struct machine {
-    std::mutex lock;
-    emulation what;
-    bool read_environment;
-    uint64_t works, launches; /* done since it was set */
-    bool vanished;
+    std::mutex lock; /* of what follows `vanished` */
+    emulation what = emulation_default(); /* set while nobody uses it */
+    std::atomic<uint64_t> works, launches; /* done since it was set */
+    std::atomic<bool> vanished;
     std::unordered_map<void *, piece> pieces;
     std::vector<uint64_t> held;
 };
 
 machine &the_machine(void) {
     static machine self;
-    if (!self.read_environment) {
-        self.read_environment = true;
-        self.what = emulation_default();
-    }
     return self;
 }
 
@@ -77,8 +73,8 @@ uint64_t &held_by(machine &self, int device) {
 /* One kernel or copy. A card that vanished does nothing more. */
 void perform(const work &what) {
     machine &self = the_machine();
-    self.works++;
-    if (self.what.fail_after != 0 && self.works > self.what.fail_after) {
+    uint64_t works = ++self.works;
+    if (self.what.fail_after != 0 && works > self.what.fail_after) {
         self.vanished = true;
     }
     if (!self.vanished) {
@@ -114,7 +110,8 @@ extern "C" emulation emulation_default(void) {
 extern "C" void emulation_set(const emulation *what) {
     machine &self = the_machine();
     self.what = *what;
-    self.works = self.launches = 0;
+    self.works = 0;
+    self.launches = 0;
     self.vanished = false;
     last_error = cudaSuccess;
 }
@@ -254,6 +251,17 @@ cudaError_t cudaFree(void *data) {
     self.pieces.erase(found);
     free(data);
     return trouble();
+}
+
+/* Memory is there at once; it goes when the stream comes to it. */
+cudaError_t cudaMallocAsync(void **data, size_t size, cudaStream_t stream) {
+    (void)stream;
+    return cudaMalloc(data, size);
+}
+
+cudaError_t cudaFreeAsync(void *data, cudaStream_t stream) {
+    stream->queue.push_back([data] { (void)cudaFree(data); });
+    return cudaSuccess;
 }
 
 cudaError_t cudaMallocHost(void **data, size_t size) {

@@ -100,6 +100,9 @@ const struct problem problems[] = {
     CONV3(5, 4, 7, 9, .resize_h = 9, .resize_w = 7, .bias = true, .residual = true),
     { PROBLEM_CONV, .h = 6, .w = 8, .c = 5, .cout = 6, .kernel = 2, .stride = 1, .pad = { 2, 0, 0, 3 }, .bias = true },
     { PROBLEM_CONV, .h = 28, .w = 28, .c = 3, .cout = 40, .kernel = 7, .stride = 2, .pad = { 3, 3, 3, 3 } },
+    /* Weights of more than 4 MB: a card takes them in pieces. */
+    { PROBLEM_CONV, .h = 3, .w = 3, .c = 229, .cout = 520, .kernel = 3, .stride = 1 },
+    LINEAR(2, 1030, 1100, .bias = true),
 
     CONV3(16, 16, 64, 4, .bias = true, .weights = DTYPE_F16),
     CONV3(4, 4, 384, 192, .bias = true, .residual = true, .weights = DTYPE_F16),

@@ -31,6 +31,16 @@ static enum err load(void *context, const struct spec *spec, const struct file_p
     return folder && folder_exists(folder) ? ERR_OK : error_set(error, ERR_NOT_FOUND, "%s: there is no such folder", folder ? folder : "none");
 }
 
+static void prepare(void *context, const struct spec *spec, const struct file_places *places) {
+    struct double_painter *painter = context;
+    atomic_store(&painter->loading_ahead, true);
+    while (atomic_load(&painter->hold_loading))
+        clock_sleep_ms(1);
+    assert_non_null(file_places_find(places, &spec->model)); /* they live as long as this takes */
+    atomic_store(&painter->loading_ahead, false);
+    atomic_fetch_add(&painter->prepares, 1);
+}
+
 static enum err walk_steps(struct double_painter *painter, uint32_t steps, const struct render_watch *watch,
                            struct error *error) {
     unsigned long long begin_ns = clock_monotonic_ns(), none = 0;
@@ -106,7 +116,8 @@ static void finish(void *context, struct rendered *rendered, const struct spec *
 }
 
 struct painter double_painter(struct double_painter *painter) {
-    return (struct painter){ painter, "double", load, draw, finish, NULL, NULL, 0 };
+    return (struct painter){ .context = painter, .device_class = "double", .load = load, .prepare = prepare, .draw = draw,
+                             .finish = finish };
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------------------------------- */

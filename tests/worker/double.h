@@ -21,7 +21,9 @@ struct double_painter {
     atomic_uint most;          /* a batch of more is ERR_MEMORY; 0: no bound */
     atomic_ullong bad_seed;    /* comes out as NaN; 0: none */
     atomic_ullong worse_seed;  /* fails its whole batch; 0: none */
-    atomic_uint loads, batches, jobs, largest; /* counts */
+    atomic_bool hold_loading;  /* nothing that is loaded ahead comes to its end */
+    atomic_uint loads, prepares, batches, jobs, largest; /* counts */
+    atomic_bool loading_ahead; /* now */
     atomic_ullong begin_ns, end_ns, drawing_ns; /* first draw's begin, last one's end, and time in all of them */
     atomic_uint finishing, together; /* pictures being finished now, and at once at most */
 };

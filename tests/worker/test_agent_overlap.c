@@ -141,6 +141,76 @@ static void a_job_that_failed_is_reported_beside_its_mates(void **state) {
     assert_int_equal(results, 5);
 }
 
+/* ---- loading ahead -------------------------------------------------------------------------------------------------- */
+
+static void wait_until_loading(struct bench *bench) {
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (!atomic_load(&bench->painter.loading_ahead)) {
+        if (clock_monotonic_ms() > until_ms)
+            fail_msg("nothing is loaded ahead");
+        clock_sleep_ms(1);
+    }
+}
+
+/* Lease 1 of 10 pictures is drawn, in batches of 2; the models of lease 2 are being loaded, and do not come to the end of it. */
+static void draw_one_and_load_the_next(struct bench *bench) {
+    bench->options.batch = 2;
+    atomic_store(&bench->painter.step_ms, 20);
+    start_agent(bench);
+    coordinator_welcome(&bench->coordinator);
+    coordinator_assign(&bench->coordinator, 1, &bench->model, 10, 10, 2);
+    wait_for(&bench->painter.prepares, 1);
+    atomic_store(&bench->painter.hold_loading, true);
+    coordinator_assign(&bench->coordinator, 2, &bench->model, 20, 4, 2);
+    wait_until_loading(bench);
+}
+
+static void draws_on_while_the_next_models_are_loaded(void **state) {
+    struct bench *bench = *state;
+    draw_one_and_load_the_next(bench);
+    take_in_order(bench, 1, 10, 10, 2);
+    clock_sleep_ms(WHILE_MS);
+    assert_int_equal(atomic_load(&bench->painter.batches), 5); /* lease 2 waits */
+    assert_true(atomic_load(&bench->painter.loading_ahead));
+    atomic_store(&bench->painter.hold_loading, false);
+    take_in_order(bench, 2, 20, 4, 2);
+    assert_int_equal(atomic_load(&bench->painter.loads), 2); /* asked for all the same */
+}
+
+/* Its jobs live until the thread that loads for them is done with them. */
+static void a_lease_revoked_while_it_is_loaded_for_is_not_drawn(void **state) {
+    struct bench *bench = *state;
+    struct message revoke = { .type = MESSAGE_REVOKE, .revoke = { 2, 1 } };
+    draw_one_and_load_the_next(bench);
+    coordinator_say(&bench->coordinator, &revoke);
+    take_in_order(bench, 1, 10, 10, 2);
+    clock_sleep_ms(WHILE_MS);
+    atomic_store(&bench->painter.hold_loading, false);
+    coordinator_assign(&bench->coordinator, 3, &bench->model, 30, 2, 2);
+    take_in_order(bench, 3, 30, 2, 2);
+    assert_int_equal(atomic_load(&bench->painter.jobs), 12);
+}
+
+static void *let_load_soon(void *context) {
+    struct bench *bench = context;
+    clock_sleep_ms(WHILE_MS);
+    atomic_store(&bench->painter.hold_loading, false);
+    return NULL;
+}
+
+static void closing_waits_for_what_is_being_loaded(void **state) {
+    struct bench *bench = *state;
+    pthread_t thread;
+    draw_one_and_load_the_next(bench);
+    coordinator_close(&bench->coordinator);
+    assert_int_equal(pthread_create(&thread, NULL, let_load_soon, bench), 0);
+    stop_agent(bench);
+    pthread_join(thread, NULL);
+    assert_false(atomic_load(&bench->painter.loading_ahead));
+    assert_int_equal(atomic_load(&bench->painter.prepares), 2);
+    assert_in_range(atomic_load(&bench->painter.jobs), 0, 10);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         AGENT_TEST(draws_on_while_pictures_are_finished),
@@ -149,6 +219,9 @@ int main(void) {
         AGENT_TEST(asks_for_the_next_lease_meanwhile),
         AGENT_TEST(stopping_loses_nothing_that_is_drawn),
         AGENT_TEST(a_job_that_failed_is_reported_beside_its_mates),
+        AGENT_TEST(draws_on_while_the_next_models_are_loaded),
+        AGENT_TEST(a_lease_revoked_while_it_is_loaded_for_is_not_drawn),
+        AGENT_TEST(closing_waits_for_what_is_being_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

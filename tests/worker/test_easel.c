@@ -2,6 +2,7 @@
  * test_easel.c - which models stay ready within a device's memory, and who gives way for whom. With EMULATED on an emulated card
  * of just that memory, else on the CPU under a budget.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static const char device_name[] = "emulated:0", folder[] = SOURCE_DIR "/tests/go
 static const char device_name[] = "cpu", folder[] = SOURCE_DIR "/models/demo";
 #endif
 
-enum { SIDE = 16, STEPS = 1, MODELS = 5, MATES = 8 };
+enum { SIDE = 16, STEPS = 2, MODELS = 5, MATES = 8, LOADING = 8 << 20 };
 
 struct bench {
     struct easel *easel;
@@ -53,12 +54,12 @@ static void predict(struct memory_need *need, const struct bench *bench, size_t 
     file_places_release(&places);
 }
 
-/* A card has a little more than what is planned on it: allocations are counted whole there, and weights pass through it twice. */
+/* A card has a little more than what is planned on it: what weights are loaded with lies there, too. */
 static void open_easel(struct bench *bench, uint64_t memory_bytes) {
     struct error error;
 #ifdef EMULATED
     struct emulation emulation = emulation_default();
-    emulation.memory_bytes = memory_bytes + bench->one.weights / 2;
+    emulation.memory_bytes = memory_bytes + LOADING;
     emulation_set(&emulation);
 #endif
     if (easel_create(&bench->easel, device_name, 1, memory_bytes, &error) != ERR_OK)
@@ -101,9 +102,9 @@ static void load(struct bench *bench, unsigned model) {
     spec_release(&spec);
 }
 
-static enum err draw(struct bench *bench, struct digest *pixels, unsigned model, size_t count, struct error *error) {
+static enum err draw_watched(struct bench *bench, struct digest *pixels, unsigned model, size_t count,
+                             const struct render_watch *watch, struct error *error) {
     static const struct file_places no_places;
-    static const struct render_watch nobody;
     struct rendered rendered[4 * MATES];
     struct spec specs[4 * MATES];
     const struct spec *all[4 * MATES] = { NULL };
@@ -111,7 +112,7 @@ static enum err draw(struct bench *bench, struct digest *pixels, unsigned model,
         make_spec(&specs[i], &bench->models[model], i);
         all[i] = &specs[i];
     }
-    enum err err = bench->painter.draw(bench->painter.context, rendered, all, count, &no_places, &nobody, error);
+    enum err err = bench->painter.draw(bench->painter.context, rendered, all, count, &no_places, watch, error);
     for (size_t i = 0; i < count; i++) {
         if (!err) {
             bench->painter.finish(bench->painter.context, &rendered[i], &specs[i]);
@@ -122,6 +123,11 @@ static enum err draw(struct bench *bench, struct digest *pixels, unsigned model,
         spec_release(&specs[i]);
     }
     return err;
+}
+
+static enum err draw(struct bench *bench, struct digest *pixels, unsigned model, size_t count, struct error *error) {
+    static const struct render_watch nobody;
+    return draw_watched(bench, pixels, model, count, &nobody, error);
 }
 
 /* Models by their numbers, the one used last first: "20". */
@@ -213,6 +219,209 @@ static void a_model_too_large_is_refused_and_disturbs_nobody(void **state) {
     spec_release(&spec);
 }
 
+/* ---- loading ahead -------------------------------------------------------------------------------------------------- */
+
+/* Another thread that loads a model ahead, begun at one moment of a drawing and waited for at another. */
+struct ahead {
+    struct bench *bench;
+    const char *folder;
+    unsigned model;
+    enum render_phase begins, ends; /* RENDER_TEXT: before the first step; of steps, the first */
+    pthread_t thread;
+    bool begun, ended;
+};
+
+static void *prepare(void *context) {
+    struct ahead *ahead = context;
+    struct bench *bench = ahead->bench;
+    struct file_places places = { 0 };
+    struct spec spec;
+    file_places_add(&places, &bench->models[ahead->model], text_copy(ahead->folder));
+    make_spec(&spec, &bench->models[ahead->model], 0);
+    bench->painter.prepare(bench->painter.context, &spec, &places);
+    file_places_release(&places);
+    spec_release(&spec);
+    return NULL;
+}
+
+static void ahead_begin(struct ahead *ahead) {
+    assert_int_equal(pthread_create(&ahead->thread, NULL, prepare, ahead), 0);
+    ahead->begun = true;
+}
+
+static void ahead_end(struct ahead *ahead) {
+    assert_int_equal(pthread_join(ahead->thread, NULL), 0);
+    ahead->ended = true;
+}
+
+static bool at_phase(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    struct ahead *ahead = context;
+    (void)step;
+    (void)steps;
+    if (phase == ahead->begins && !ahead->begun)
+        ahead_begin(ahead);
+    if (phase == ahead->ends && ahead->begun && !ahead->ended)
+        ahead_end(ahead);
+    return true;
+}
+
+static struct ahead ahead_of(struct bench *bench, unsigned model, enum render_phase begins, enum render_phase ends) {
+    return (struct ahead){ bench, folder, model, begins, ends, 0, false, false };
+}
+
+/* Draw a picture with the model loaded last, and meanwhile load another. */
+static void draw_beside(struct digest *pixels, unsigned model, struct ahead *ahead) {
+    const struct render_watch watch = { at_phase, ahead };
+    struct error error;
+    if (draw_watched(ahead->bench, pixels, model, 1, &watch, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    if (!ahead->ended)
+        ahead_end(ahead);
+}
+
+static enum err load_from(struct bench *bench, unsigned model, const char *path, struct error *error) {
+    struct file_places places = { 0 };
+    struct spec spec;
+    file_places_add(&places, &bench->models[model], text_copy(path));
+    make_spec(&spec, &bench->models[model], 0);
+    enum err err = bench->painter.load(bench->painter.context, &spec, &places, error);
+    file_places_release(&places);
+    spec_release(&spec);
+    return err;
+}
+
+/* All of it between two steps of a picture; then there is nothing left to read. */
+static void a_model_is_loaded_between_two_steps(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
+    struct digest alone, beside, next;
+    struct error error;
+    open_easel(bench, 2 * bench->one.weights + 2 * bench->one.run);
+    load(bench, 0);
+    assert_int_equal(draw(bench, &alone, 0, 1, &error), ERR_OK);
+    draw_beside(&beside, 0, &ahead);
+    expect_ready(bench, "01");
+    assert_int_equal(load_from(bench, 1, "/nowhere", &error), ERR_OK);
+    expect_ready(bench, "10");
+    assert_int_equal(draw(bench, &next, 1, 1, &error), ERR_OK);
+    assert_memory_equal(&alone, &beside, sizeof alone);
+    assert_memory_equal(&alone, &next, sizeof alone);
+}
+
+/* A batch takes its memory first; who wants to load waits for that, and for no more. */
+static void loading_ahead_waits_until_a_batch_has_its_memory(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_TEXT, RENDER_DECODE);
+    struct digest pixels;
+    open_easel(bench, 2 * bench->one.weights + bench->one.run);
+    load(bench, 0);
+    draw_beside(&pixels, 0, &ahead);
+    expect_ready(bench, "01");
+}
+
+static void loading_ahead_takes_what_is_idle_and_never_what_is_drawn_with(void **state) {
+    struct bench *bench = *state;
+    struct ahead second = ahead_of(bench, 2, RENDER_STEP, RENDER_STEP), third = ahead_of(bench, 3, RENDER_STEP, RENDER_STEP);
+    struct digest pixels;
+    open_easel(bench, 2 * bench->one.weights + bench->one.run);
+    load(bench, 0);
+    load(bench, 1);
+    draw_beside(&pixels, 1, &second);
+    expect_ready(bench, "12");
+    draw_beside(&pixels, 1, &third); /* plans have changed */
+    expect_ready(bench, "13");
+}
+
+static void without_room_for_both_it_is_loaded_when_its_turn_comes(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
+    struct digest pixels;
+    struct error error;
+    open_easel(bench, bench->one.weights + bench->one.run);
+    load(bench, 0);
+    draw_beside(&pixels, 0, &ahead);
+    expect_ready(bench, "0");
+    load(bench, 1);
+    expect_ready(bench, "1");
+    assert_int_equal(draw(bench, &pixels, 1, 1, &error), ERR_OK);
+}
+
+static void a_large_batch_takes_what_was_loaded_ahead(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
+    struct digest pixels;
+    struct error error;
+    uint64_t both = 2 * bench->one.weights + bench->one.run, many = bench->many.weights + bench->many.run;
+    open_easel(bench, both > many ? both : many);
+    assert_true(many + bench->one.weights > both); /* not with the other */
+    load(bench, 0);
+    draw_beside(&pixels, 0, &ahead);
+    expect_ready(bench, "01");
+    assert_int_equal(draw(bench, &pixels, 0, MATES, &error), ERR_OK);
+    expect_ready(bench, "0");
+}
+
+/* The error is the one that loading it at once has. */
+static void what_fails_ahead_is_said_when_its_turn_comes(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
+    struct digest pixels;
+    struct error error, plain;
+    open_easel(bench, 3 * bench->one.weights + 2 * bench->one.run);
+    enum err want = load_from(bench, 1, "/nowhere", &plain);
+    assert_int_not_equal(want, ERR_OK);
+    load(bench, 0);
+    ahead.folder = "/nowhere";
+    draw_beside(&pixels, 0, &ahead);
+    expect_ready(bench, "0");
+    assert_int_equal(load_from(bench, 1, "/nowhere", &error), want);
+    assert_string_equal(error.message, plain.message);
+    expect_ready(bench, "0");
+}
+
+/* Nobody draws: whoever comes for it waits, and does not load it once more. */
+static void who_comes_early_waits(void **state) {
+    struct bench *bench = *state;
+    struct digest pixels;
+    struct error error;
+    open_easel(bench, 2 * bench->one.weights + bench->one.run);
+    for (unsigned model = 0; model < MODELS; model++) {
+        struct ahead ahead = ahead_of(bench, model, RENDER_TEXT, RENDER_TEXT);
+        ahead_begin(&ahead);
+        load(bench, model);
+        assert_int_equal(draw(bench, &pixels, model, 1, &error), ERR_OK);
+        ahead_end(&ahead);
+    }
+    expect_ready(bench, "43");
+}
+
+#ifdef EMULATED
+/* A card that vanishes while a model is loaded ahead has vanished for whoever draws. */
+static bool vanish_at_step(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
+    struct ahead *ahead = context;
+    struct emulation emulation = emulation_default();
+    emulation.fail_after = 10;
+    if (phase == RENDER_STEP && !ahead->begun)
+        emulation_set(&emulation);
+    return at_phase(context, phase, step, steps);
+}
+
+static void a_card_lost_while_loading_is_lost(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
+    const struct render_watch watch = { vanish_at_step, &ahead };
+    struct digest pixels;
+    struct error error;
+    open_easel(bench, 2 * (bench->one.weights + bench->one.run));
+    load(bench, 0);
+    assert_int_equal(draw_watched(bench, &pixels, 0, 1, &watch, &error), ERR_DEVICE);
+    assert_non_null(strstr(error.message, "a weight"));
+    expect_ready(bench, "0");
+    assert_int_equal(load_from(bench, 1, folder, &error), ERR_DEVICE);
+    assert_non_null(strstr(error.message, "a weight"));
+}
+#endif
+
 #define EASEL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -221,6 +430,16 @@ int main(void) {
         EASEL_TEST(pictures_stay_the_same_as_models_come_and_go),
         EASEL_TEST(a_large_batch_takes_the_memory_of_idle_models),
         EASEL_TEST(a_model_too_large_is_refused_and_disturbs_nobody),
+        EASEL_TEST(a_model_is_loaded_between_two_steps),
+        EASEL_TEST(loading_ahead_waits_until_a_batch_has_its_memory),
+        EASEL_TEST(loading_ahead_takes_what_is_idle_and_never_what_is_drawn_with),
+        EASEL_TEST(without_room_for_both_it_is_loaded_when_its_turn_comes),
+        EASEL_TEST(a_large_batch_takes_what_was_loaded_ahead),
+        EASEL_TEST(what_fails_ahead_is_said_when_its_turn_comes),
+        EASEL_TEST(who_comes_early_waits),
+#ifdef EMULATED
+        EASEL_TEST(a_card_lost_while_loading_is_lost),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

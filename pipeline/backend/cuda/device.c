@@ -1,5 +1,5 @@
 /*
- * device.c - opening a card by index or UUID; its memory, its weights, and the first thing that went wrong on it.
+ * device.c - opening a card by index or UUID; its memory, and the first thing that went wrong on it.
  *
  * Uploads and downloads pass through one pinned buffer and wait. After a failure nothing is enqueued any more: CUDA keeps
  * an error for the life of the process, so the process reports it and ends (worker/supervisor.c starts another).
@@ -10,16 +10,18 @@
 
 #include "base/bytes.h"
 #include "pipeline/backend/cuda/cuda.h"
-#include "pipeline/backend/cuda/kernels.h"
 
 enum { STAGING = 8 << 20, UUID_TEXT = 41 /* "GPU-" and 36 letters */ };
 
 /* ---- failures ----------------------------------------------------------------------------------------------------- */
 
 void cuda_fail_text(struct cuda *cuda, const char *what, const char *text) {
+    pthread_mutex_lock(&cuda->failing);
     if (!cuda_failed(cuda)) {
         (void)error_set(&cuda->failure, ERR_DEVICE, "%s: %s: %s", cuda->card, what, text);
+        atomic_store(&cuda->failed, true);
     }
+    pthread_mutex_unlock(&cuda->failing);
 }
 
 void cuda_fail(struct cuda *cuda, cudaError_t error, const char *what) {
@@ -31,8 +33,8 @@ void cuda_fail(struct cuda *cuda, cudaError_t error, const char *what) {
 }
 
 static enum err check(const struct backend *backend, struct error *error) {
-    const struct error *failure = &cuda_of(backend)->failure;
-    return failure->code == ERR_OK ? ERR_OK : error_set(error, failure->code, "%s", failure->message);
+    const struct cuda *cuda = cuda_of(backend);
+    return !cuda_failed(cuda) ? ERR_OK : error_set(error, cuda->failure.code, "%s", cuda->failure.message);
 }
 
 static void wait(struct backend *backend) {
@@ -42,25 +44,26 @@ static void wait(struct backend *backend) {
 
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
-static enum err memory_create(void **data, struct backend *backend, size_t size, struct error *error) {
-    struct cuda *cuda = cuda_of(backend);
+enum err cuda_memory_error(struct cuda *cuda, cudaError_t result, size_t size, const char *call, struct error *error) {
     size_t free_bytes = 0, total = 0;
-    cuda_fail(cuda, cudaSetDevice(cuda->index), "cudaSetDevice"); /* threads come and go */
-    if (cuda_failed(cuda)) {
-        return check(backend, error);
-    }
-    cudaError_t result = cudaMalloc(data, size == 0 ? 1 : size);
-    if (result == cudaSuccess) {
-        return ERR_OK;
-    }
     if (result != cudaErrorMemoryAllocation) {
-        cuda_fail(cuda, result, "cudaMalloc");
-        return check(backend, error);
+        cuda_fail(cuda, result, call);
+        return check(&cuda->backend, error);
     }
     (void)cudaGetLastError(); /* not one that stays */
     (void)cudaMemGetInfo(&free_bytes, &total);
     return error_set(error, ERR_MEMORY, "memory of %zu bytes on %s: %zu of its %zu are free, %zu too few", size, cuda->card,
                      free_bytes, total, size > free_bytes ? size - free_bytes : 0);
+}
+
+static enum err memory_create(void **data, struct backend *backend, size_t size, struct error *error) {
+    struct cuda *cuda = cuda_of(backend);
+    cuda_fail(cuda, cudaSetDevice(cuda->index), "cudaSetDevice"); /* threads come and go */
+    if (cuda_failed(cuda)) {
+        return check(backend, error);
+    }
+    cudaError_t result = cudaMalloc(data, size == 0 ? 1 : size);
+    return result == cudaSuccess ? ERR_OK : cuda_memory_error(cuda, result, size, "cudaMalloc", error);
 }
 
 static void memory_destroy(struct backend *backend, void *data, size_t size) {
@@ -95,47 +98,6 @@ static void download(struct backend *backend, void *host, const void *data, size
     if (cuda_failed(cuda)) {
         memset(host, 0, size);
     }
-}
-
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
-
-static size_t weight_measure(const struct backend *backend, const struct weight *weight) {
-    (void)backend;
-    return (size_t)weight->rows * weight->columns * dtype_size(weight->numerics);
-}
-
-/* Parameters go up as the file has them; the card reorders and converts them. Convolutions become [Cout,kh,kw,Cin]. */
-static enum err weight_prepare(struct weight *weight, const void *plain, struct error *error) {
-    struct backend *backend = weight->backend;
-    struct cuda *cuda = cuda_of(backend);
-    size_t count = (size_t)weight->rows * weight->columns;
-    uint32_t taps = weight->use == WEIGHT_CONV ? weight->kh * weight->kw : 1;
-    size_t size = count * dtype_size(weight->dtype);
-    void *file = NULL, *ordered = NULL;
-    weight->bytes = weight_measure(backend, weight);
-    enum err err = memory_create(&weight->data, backend, weight->bytes, error);
-    if (err == ERR_OK) {
-        err = memory_create(&file, backend, size, error);
-    }
-    if (err == ERR_OK && taps > 1) {
-        err = memory_create(&ordered, backend, size, error);
-    }
-    if (err == ERR_OK) {
-        upload(backend, file, plain, size);
-        if (taps > 1) {
-            kernel_heads_merge(cuda->stream, weight->dtype, ordered, file, weight->rows, taps, weight->cin, 1);
-        }
-        kernel_convert(cuda->stream, weight->data, weight->numerics, taps > 1 ? ordered : file, weight->dtype, count, 1.0f);
-        wait(backend);
-        err = check(backend, error);
-    }
-    memory_destroy(backend, file, 0);
-    memory_destroy(backend, ordered, 0);
-    if (err != ERR_OK) {
-        memory_destroy(backend, weight->data, 0);
-    }
-    weight->dtype = weight->numerics;
-    return err;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
@@ -220,6 +182,7 @@ static enum err find_card(int *index, const char *device, struct error *error) {
 static void destroy(struct backend *backend) {
     struct cuda *cuda = cuda_of(backend);
     vendor_destroy(cuda->vendor);
+    loading_release(&cuda->loading);
     if (cuda->stream != NULL) {
         (void)cudaStreamDestroy(cuda->stream);
     }
@@ -229,6 +192,8 @@ static void destroy(struct backend *backend) {
         }
     }
     (void)cudaFreeHost(cuda->staging);
+    pthread_mutex_destroy(&cuda->planning);
+    pthread_mutex_destroy(&cuda->failing);
     free(cuda);
 }
 
@@ -284,8 +249,9 @@ enum err cuda_create(struct backend **backend, const char *device, enum dtype nu
         .memory_destroy = memory_destroy,
         .upload = upload,
         .download = download,
-        .weight_prepare = weight_prepare,
-        .weight_measure = weight_measure,
+        .weight_prepare = cuda_weight_prepare,
+        .weight_release = cuda_weight_release,
+        .weight_measure = cuda_weight_measure,
         .op_workspace = cuda_op_workspace,
         .run = cuda_program_run,
         .forget = cuda_program_forget,
@@ -300,6 +266,9 @@ enum err cuda_create(struct backend **backend, const char *device, enum dtype nu
     struct cuda *cuda = memory_get(sizeof *cuda);
     cuda->backend = (struct backend){ .ops = &ops, .class_name = cuda->class_name, .numerics = numerics,
                                       .any_numerics = true, .threads = 1 };
+    loading_init(&cuda->loading);
+    pthread_mutex_init(&cuda->planning, NULL);
+    pthread_mutex_init(&cuda->failing, NULL);
     err = open_card(cuda, index, device, error);
     if (err != ERR_OK) {
         destroy(&cuda->backend);

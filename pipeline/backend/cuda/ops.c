@@ -172,7 +172,7 @@ static void pixels(struct cuda *cuda, const struct program *program, const struc
 
 /* ---- all of them -------------------------------------------------------------------------------------------------- */
 
-size_t cuda_op_workspace(const struct backend *backend, const struct op *op) {
+static size_t workspace(const struct backend *backend, const struct op *op) {
     switch (op->kind) {
     case OP_LINEAR:
         return linear_workspace(op);
@@ -187,7 +187,7 @@ size_t cuda_op_workspace(const struct backend *backend, const struct op *op) {
     }
 }
 
-void cuda_op_run(struct cuda *cuda, const struct program *program, const struct op *op) {
+static void enqueue(struct cuda *cuda, const struct program *program, const struct op *op) {
     switch (op->kind) {
     case OP_EMBED: embed(cuda, program, op); break;
     case OP_LINEAR: linear(cuda, program, op); break;
@@ -206,4 +206,18 @@ void cuda_op_run(struct cuda *cuda, const struct program *program, const struct 
     case OP_PIXELS: pixels(cuda, program, op); break;
     case OP_KINDS: assert(!"an op that is none");
     }
+}
+
+size_t cuda_op_workspace(const struct backend *backend, const struct op *op) {
+    struct cuda *cuda = cuda_of(backend);
+    pthread_mutex_lock(&cuda->planning);
+    size_t bytes = workspace(backend, op);
+    pthread_mutex_unlock(&cuda->planning);
+    return bytes;
+}
+
+void cuda_op_run(struct cuda *cuda, const struct program *program, const struct op *op) {
+    pthread_mutex_lock(&cuda->planning);
+    enqueue(cuda, program, op);
+    pthread_mutex_unlock(&cuda->planning);
 }
