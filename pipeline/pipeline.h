@@ -104,10 +104,28 @@ struct render_job {
 
 enum render_phase { RENDER_TEXT, RENDER_STEP, RENDER_DECODE };
 
+/* What the model believes a picture of the batch to become, by a linear map of its latents: a pixel a latent, or a few of them. */
+enum { PREVIEW_SIDE = 128 /* at most */, PREVIEW_NONE = UINT32_MAX };
+struct render_preview {
+    uint32_t place;         /* of the job in the batch */
+    uint32_t step, steps;   /* behind which it was taken, of how many */
+    uint32_t height, width;
+    const uint8_t *rgb;     /* [height,width,3], valid during the call; NULL: the colours of this model's latents are not known */
+};
+
+/* Who looks at previews, called from the rendering thread. No pixel depends on it. */
+struct render_viewer {
+    uint32_t (*wants)(void *context); /* asked after every step while none is under way: whose, or PREVIEW_NONE */
+    /* As soon as it is there, at the latest after the last step. */
+    void (*take)(void *context, const struct render_preview *preview);
+    void *context;
+};
+
 /* Called between phases and after every step, from the rendering thread. Returning false cancels (ERR_CANCELLED). */
 struct render_watch {
     bool (*progress)(void *context, enum render_phase phase, uint32_t step, uint32_t steps);
     void *context;
+    const struct render_viewer *viewer; /* or NULL */
 };
 
 /* One picture: rgb is [height,width,3] u8, owned by the caller (render_output_release). A picture that came out as NaN

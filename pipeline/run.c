@@ -186,7 +186,8 @@ enum err run_create(struct run **run, const struct model *model, const struct cr
     uint32_t factor = model->shape.pixels_per_latent;
     struct denoiser_shape shape = { .count = kind->count, .height = kind->height / factor, .width = kind->width / factor,
                                     .guided = kind->guided, .fresh = kind->fresh,
-                                    .latent_scale = model->vae.config.scaling_factor };
+                                    .latent_scale = model->vae.config.scaling_factor,
+                                    .map = latent_rgb_find(model->vae.config.scaling_factor, model->shape.latent_channels) };
     struct run *made = memory_get(sizeof *made);
     made->kind = *kind;
     enum err err = denoiser_init(&made->denoiser, &model->unet, model->backend, memory, &shape, error);

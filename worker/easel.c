@@ -420,7 +420,7 @@ static enum err draw(struct easel *easel, struct rendered *out, const struct spe
     struct place *place = easel->current;
     bool settles = digest_is_zero(&specs[0]->init) || count == 1 || renderer_batch_invariant(place->renderer);
     struct first_step first = { easel, watch, settles };
-    const struct render_watch noting = { note_step, &first };
+    const struct render_watch noting = { note_step, &first, watch->viewer };
     renderer_bound(place->renderer, run_budget(easel));
     easel->growing = true;
     pthread_mutex_unlock(&easel->mutex);

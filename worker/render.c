@@ -240,11 +240,27 @@ static bool solo_progress(void *context, enum render_phase phase, uint32_t step,
     return !solo->watch || solo->watch->progress(solo->watch->context, edge ? phase : RENDER_STEP, at, steps);
 }
 
+/* Of the job that is being drawn. */
+static uint32_t solo_wants(void *context) {
+    const struct solo_watch *solo = context;
+    const struct render_viewer *viewer = solo->watch->viewer;
+    return viewer->wants(viewer->context) == solo->done ? 0 : PREVIEW_NONE;
+}
+
+static void solo_take(void *context, const struct render_preview *preview) {
+    const struct solo_watch *solo = context;
+    const struct render_viewer *viewer = solo->watch->viewer;
+    struct render_preview placed = *preview;
+    placed.place = solo->done;
+    viewer->take(viewer->context, &placed);
+}
+
 /* Deterministic jobs where mates would show: each is a batch of its own, and all of them cost what they cost alone. */
 static enum err render_alone(struct renderer *renderer, const struct render_job *jobs, size_t count,
                              const struct render_watch *watch, struct render_output *outputs, struct error *error) {
     struct solo_watch solo = { .watch = watch, .count = (uint32_t)count };
-    const struct render_watch each = { solo_progress, &solo };
+    const struct render_viewer viewer = { solo_wants, solo_take, &solo };
+    const struct render_watch each = { solo_progress, &solo, watch && watch->viewer ? &viewer : NULL };
     enum err err = ERR_OK;
     for (size_t i = 0; i < count && !err; i++, solo.done++)
         err = renderer_render(renderer, &jobs[i], 1, &each, NULL, &outputs[i], error);

@@ -384,7 +384,7 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
     struct workshop *workshop = stage->workshop;
     struct lease *lease = stage->lease;
     const struct painter *painter = &workshop->options.painter;
-    const struct render_watch watch = { show_rendering, stage };
+    const struct render_watch watch = { .progress = show_rendering, .context = stage };
     const struct spec *specs[LIMIT_BATCH];
     struct rendered *rendered = memory_get_array(count, sizeof *rendered);
     struct error error;

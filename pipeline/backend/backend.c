@@ -116,6 +116,54 @@ void buffer_download(const struct buffer *buffer, size_t offset, void *host, siz
     buffer->backend->ops->download(buffer->backend, host, (char *)buffer->data + offset, size);
 }
 
+/* ---- snapshots -------------------------------------------------------------------------------------------------- */
+
+enum err snapshot_create(struct snapshot **snapshot, struct backend *backend, size_t size, struct error *error) {
+    struct snapshot *made = memory_get(sizeof *made);
+    *made = (struct snapshot){ .backend = backend, .size = size };
+    enum err err = backend_plans(backend) ? ERR_OK : backend->ops->snapshot_prepare(made, error);
+    if (err != ERR_OK) {
+        free(made);
+        return err;
+    }
+    *snapshot = made;
+    return ERR_OK;
+}
+
+void snapshot_destroy(struct snapshot *snapshot) {
+    if (snapshot != NULL && !backend_plans(snapshot->backend)) {
+        snapshot->backend->ops->snapshot_release(snapshot);
+    }
+    free(snapshot);
+}
+
+void snapshot_take(struct snapshot *snapshot, const struct buffer *buffer, size_t offset) {
+    assert(offset <= buffer->size && snapshot->size <= buffer->size - offset);
+    snapshot->backend->ops->snapshot_take(snapshot, (const char *)buffer->data + offset);
+}
+
+const void *snapshot_data(const struct snapshot *snapshot) {
+    return snapshot->backend->ops->snapshot_done(snapshot) ? snapshot->data : NULL;
+}
+
+/* On the host programs are done when program_run returns, and a copy when it is taken. */
+enum err host_snapshot_prepare(struct snapshot *snapshot, struct error *error) {
+    return host_memory_create(&snapshot->data, snapshot->backend, snapshot->size, error);
+}
+
+void host_snapshot_release(struct snapshot *snapshot) {
+    free(snapshot->data);
+}
+
+void host_snapshot_take(struct snapshot *snapshot, const void *data) {
+    memcpy(snapshot->data, data, snapshot->size);
+}
+
+bool host_snapshot_done(const struct snapshot *snapshot) {
+    (void)snapshot;
+    return true;
+}
+
 /* ---- memory of the host ----------------------------------------------------------------------------------------- */
 
 enum { HOST_ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };

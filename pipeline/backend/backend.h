@@ -106,6 +106,19 @@ size_t buffer_size(const struct buffer *buffer);
 void buffer_upload(struct buffer *buffer, size_t offset, const void *host, size_t size);
 void buffer_download(const struct buffer *buffer, size_t offset, void *host, size_t size);
 
+/* ---- snapshots -------------------------------------------------------------------------------------------------- */
+
+/* A piece of a buffer as it stands between two programs, on its way to the host while the device goes on. Taking one and
+ * asking for it wait for nothing. */
+struct snapshot;
+MUST_USE enum err snapshot_create(struct snapshot **snapshot, struct backend *backend, size_t size, struct error *error);
+void snapshot_destroy(struct snapshot *snapshot);
+/* `snapshot`'s size from byte `offset` on, as it is when everything enqueued so far is done. Takes the place of what was taken
+ * before. Bounds are asserted. */
+void snapshot_take(struct snapshot *snapshot, const struct buffer *buffer, size_t offset);
+/* What was taken last; NULL: it has not arrived. Valid until the next is taken. Of a device that failed nothing arrives. */
+const void *snapshot_data(const struct snapshot *snapshot);
+
 /* ---- programs --------------------------------------------------------------------------------------------------- */
 
 /* A value in a program. c_first and c_row make a slice of the channels of a wider value: row r begins at element
@@ -151,10 +164,10 @@ MUST_USE enum err backend_check(const struct backend *backend, struct error *err
  *     e       = u + cfg * (c - u)                   guidance (Ho & Salimans 2022); e = c where unguided
  *     e       = e * (1 + rescale * (|c| / |e| - 1)) guided and rescale not 0 (Lin 2023): |.| is the deviation of an image's
  *                                                   values from their mean, the root of the sum of squares
- *     z       = limited(belief_x * x + belief_model * e)    where limit is not 0, else 0
+ *     z       = limited(belief_x * x + belief_model * e)    the clean picture that the model believes in
  *     history'= history_x * x + history_model * e + history_belief * z + history_keep * history
  *     x'      = x_scale * x + model * e + belief * z + history * (history as it was) + noise * noise[step]
- * limited: to -limit..limit. Where quantile is not 0 (dynamic thresholding, Saharia 2022) instead to -s..s and then divided by
+ * limited: to -limit..limit; limit 0: not at all. Where quantile is not 0 (dynamic thresholding, Saharia 2022) instead to -s..s and then divided by
  * s, which is that quantile of the |z| of the image (between two values by straight line), at least 1, at most limit.
  * Every sampler of this version is such a row (docs/PIPELINE.md derives each).
  */
@@ -250,9 +263,9 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
 
 /* Guidance and the sampler's update, in place; then the counter goes up by one. prediction [b or 2b,h,w,4];
  * guidance [b,1,1,2]: cfg and rescale; history [b,h,w,4] or TENSOR_NONE; noise [steps*b,h,w,4] (step s, image i at row
- * s*b+i) or TENSOR_NONE. */
+ * s*b+i) or TENSOR_NONE. belief [b,h,w,4] or TENSOR_NONE: takes z, for previews. */
 void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor guidance,
-               struct tensor history, struct tensor noise, struct tensor table, struct tensor counter);
+               struct tensor history, struct tensor noise, struct tensor belief, struct tensor table, struct tensor counter);
 
 /* image [n,h,w,3] in -1..1 -> pixels u8 [n,h,w,3] = round_half_even(255 * clamp(x/2 + 1/2, 0, 1)), unit f32 [n,h,w,3]
  * in 0..1 before rounding (or TENSOR_NONE), and bad i32 [n,1,1,1]: how many values of the image are NaN or Inf. */

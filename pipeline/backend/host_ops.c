@@ -157,6 +157,7 @@ struct image {
     size_t count;                    /* values */
     float *x;
     float *history;                  /* or NULL */
+    float *belief;                   /* or NULL */
     const float *noise;              /* or NULL */
     const float *model, *prompted;   /* what it says; guided: without and with the prompt, else prompted is NULL */
     double cfg, factor;              /* of guidance, and of its rescaling */
@@ -224,13 +225,13 @@ static double threshold(const struct image *image) {
 
 static void update_image(const struct image *image) {
     const struct step_row *row = image->row;
-    double limit = row->limit, scale = 1.0;
+    double limit = row->limit == 0.0f ? INFINITY : row->limit, scale = 1.0;
     if (row->quantile != 0.0f) {
         limit = scale = threshold(image);
     }
     for (size_t i = 0; i < image->count; i++) {
         double e = guided(image, i), now = image->x[i], before = image->history == NULL ? 0.0 : image->history[i];
-        double z = row->limit == 0.0f ? 0.0 : believed(image, i);
+        double z = believed(image, i);
         z = (z < -limit ? -limit : z > limit ? limit : z) / scale;
         double next = row->x_scale * now + row->model * e + row->belief * z;
         if (image->history != NULL) {
@@ -240,6 +241,9 @@ static void update_image(const struct image *image) {
         }
         if (image->noise != NULL) {
             next += row->noise * (double)image->noise[i];
+        }
+        if (image->belief != NULL) {
+            image->belief[i] = (float)z;
         }
         image->x[i] = (float)next;
     }
@@ -253,6 +257,7 @@ static void update(const struct program *program, const struct op *op) {
     const float *model = program_data(program, op->in[0]);
     const float *guidance = tensor_exists(op->in[1]) ? program_data(program, op->in[1]) : NULL;
     float *history = tensor_exists(op->out[1]) ? program_data(program, op->out[1]) : NULL;
+    float *belief = tensor_exists(op->out[3]) ? program_data(program, op->out[3]) : NULL;
     const float *noise = NULL;
     if (tensor_exists(op->in[2])) {
         assert(((uint32_t)*counter + 1) * latent.n <= op->in[2].n);
@@ -264,6 +269,7 @@ static void update(const struct program *program, const struct op *op) {
             .count = count,
             .x = x + n * count,
             .history = history == NULL ? NULL : history + n * count,
+            .belief = belief == NULL ? NULL : belief + n * count,
             .noise = noise == NULL ? NULL : noise + n * count,
             .model = model + n * count,
             .prompted = guidance == NULL ? NULL : model + all + n * count,

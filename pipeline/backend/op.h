@@ -27,13 +27,13 @@ enum op_kind {
     OP_TIMESTEP,     /* in: table */
     OP_NOISE,        /* in: rows */
     OP_LATENT_INPUT, /* in: latent, table, counter */
-    OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter */
+    OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter; out: belief */
     OP_PIXELS,       /* in: image; out: pixels, unit, bad */
     OP_COPY,         /* in: x; to the numerics of its output */
     OP_KINDS
 };
 
-enum { OP_INPUTS = 4, OP_OUTPUTS = 3 };
+enum { OP_INPUTS = 4, OP_OUTPUTS = 4 };
 
 struct op {
     enum op_kind kind;
@@ -113,7 +113,14 @@ struct buffer {
     void *data;
 };
 
-/* Devices of the host never fail and leave `check` and `forget` NULL. */
+struct snapshot {
+    struct backend *backend;
+    size_t size;
+    void *data; /* the host's; NULL on a planner */
+    void *mark; /* the device's own, by which it knows that the copy is done */
+};
+
+/* Devices of the host never fail and leave `check` and `forget` NULL. A planner leaves the snapshots' NULL. */
 struct backend_ops {
     void (*destroy)(struct backend *backend);
     enum err (*memory_create)(void **data, struct backend *backend, size_t size, struct error *error);
@@ -125,6 +132,10 @@ struct backend_ops {
     enum err (*weight_prepare)(struct weight *weight, const void *plain, struct error *error);
     void (*weight_release)(struct weight *weight); /* its data */
     size_t (*weight_measure)(const struct backend *backend, const struct weight *weight); /* bytes it will have */
+    enum err (*snapshot_prepare)(struct snapshot *snapshot, struct error *error); /* its data and mark */
+    void (*snapshot_release)(struct snapshot *snapshot);
+    void (*snapshot_take)(struct snapshot *snapshot, const void *data);
+    bool (*snapshot_done)(const struct snapshot *snapshot);
     size_t (*op_workspace)(const struct backend *backend, const struct op *op); /* bytes of notes while it runs */
     void (*run)(struct program *program);
     void (*forget)(struct program *program); /* free device_notes; NULL: it makes none */
@@ -164,6 +175,10 @@ void host_memory_destroy(struct backend *backend, void *data, size_t size);
 void host_weight_release(struct weight *weight);
 void host_upload(struct backend *backend, void *data, const void *host, size_t size);
 void host_download(struct backend *backend, void *host, const void *data, size_t size);
+enum err host_snapshot_prepare(struct snapshot *snapshot, struct error *error);
+void host_snapshot_release(struct snapshot *snapshot);
+void host_snapshot_take(struct snapshot *snapshot, const void *data);
+bool host_snapshot_done(const struct snapshot *snapshot);
 
 /* Ops that take no time and are the same plain code on both (host_ops.c): everything from OP_EMBED that is not
  * LINEAR, CONV, a norm or ATTENTION. Returns false for those. */

@@ -418,7 +418,7 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
 }
 
 void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor guidance,
-               struct tensor history, struct tensor noise, struct tensor table, struct tensor counter) {
+               struct tensor history, struct tensor noise, struct tensor belief, struct tensor table, struct tensor counter) {
     check_whole(p, latent);
     check_whole(p, prediction);
     check_table(p, table, counter);
@@ -429,6 +429,7 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
         assert(tensor_rows(guidance) == latent.n && guidance.c == 2);
     }
     check_residual(p, history, latent);
+    check_residual(p, belief, latent);
     if (tensor_exists(noise)) {
         check_whole(p, noise);
         assert(noise.n % latent.n == 0 && noise.h == latent.h && noise.w == latent.w && noise.c == latent.c);
@@ -441,6 +442,7 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
     op.out[0] = latent;
     op.out[1] = history;
     op.out[2] = counter;
+    op.out[3] = belief;
     op_add(p, op);
 }
 

@@ -24,6 +24,7 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     uint32_t n = d->count, h = d->height, w = d->width, c = d->channels;
     struct tensor latents = program_bind(p, d->latents, 0, n, h, w, c);
     struct tensor history = program_bind(p, d->history, 0, n, h, w, c);
+    struct tensor belief = program_bind(p, d->belief, 0, n, h, w, c);
     struct tensor noise = d->fresh ? program_bind(p, d->noise, 0, DENOISE_WINDOW * n, h, w, c) : TENSOR_NONE;
     struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
     struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
@@ -37,9 +38,9 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
         input.x = op_concat(p, input.x, program_bind(p, d->surround, 0, copies * n, h, w, d->beside));
     }
     /* ... with the prompt in mind, ... */
-    struct tensor believed = unet_record(p, unet, &input, memory);
+    struct tensor seen = unet_record(p, unet, &input, memory);
     /* ... and push it a little toward what was seen */
-    op_update(p, latents, believed, guidance, history, noise, table, counter);
+    op_update(p, latents, seen, guidance, history, noise, belief, table, counter);
     program_finish(p);
     return p;
 }
@@ -77,6 +78,7 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
 
 enum err denoise(struct denoiser *d, const struct plan *plan, struct denoise_job *jobs, const struct denoiser *before,
                  const struct render_watch *watch, struct trace *trace, struct error *error) {
+    viewer_begin(&d->viewer);
     words_upload(d, jobs);
     if (before == NULL) {
         latents_start(d, plan, jobs, trace); /* nothing but noise, as loud as the schedule begins */
@@ -91,12 +93,14 @@ enum err denoise(struct denoiser *d, const struct plan *plan, struct denoise_job
         if (trace != NULL) {
             trace_add_latents(trace, d->latents, plan->first + step + 1, d->height, d->width, d->channels);
         }
+        viewer_look(&d->viewer, watch, d->belief, plan->first + step + 1, plan->all);
         if (!render_watch_ask(watch, RENDER_STEP, plan->first + step + 1, plan->all)) {
             backend_wait(d->backend); /* nothing is under way in what the caller may free */
             return error_set(error, ERR_CANCELLED, "cancelled after step %u of %u", plan->first + step + 1, plan->all);
         }
     }
     backend_wait(d->backend);
+    viewer_end(&d->viewer, watch);
     return ERR_OK;
 }
 
@@ -295,12 +299,12 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-enum { DENOISER_BUFFERS = 12 };
+enum { DENOISER_BUFFERS = 13 };
 
 static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
     struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
                                               &d->counter, &d->guidance, &d->slots, &d->added, &d->told,
-                                              &d->surround, &d->draws, &d->vectors };
+                                              &d->surround, &d->draws, &d->vectors, &d->belief };
     memcpy(places, all, sizeof all);
 }
 
@@ -320,15 +324,16 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                                        copies * count * d.told_width * sizeof(float),
                                        copies * sizeof(float) * count * height * width * d.beside,
                                        (d.fresh ? DENOISE_WINDOW : 1) * count * sizeof(struct noise_row),
-                                       unet_times_bytes(unet, times_of(&d, unet).steps, times_of(&d, unet).images) };
+                                       unet_times_bytes(unet, times_of(&d, unet).steps, times_of(&d, unet).images), latents };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);
-    for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
-        enum err err = buffer_create(places[i], backend, sizes[i], error);
-        if (err != ERR_OK) {
-            denoiser_release(&d);
-            return err;
-        }
+    enum err err = viewer_init(&d.viewer, backend, shape->map, height, width, d.channels, error);
+    for (size_t i = 0; err == ERR_OK && i < DENOISER_BUFFERS; i++) {
+        err = buffer_create(places[i], backend, sizes[i], error);
+    }
+    if (err != ERR_OK) {
+        denoiser_release(&d);
+        return err;
     }
     d.step = record_step(&d, unet, memory);
     d.times = record_times(&d, unet);
@@ -348,6 +353,7 @@ void denoiser_release(struct denoiser *denoiser) {
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
         buffer_destroy(*places[i]);
     }
+    viewer_release(&denoiser->viewer);
     *denoiser = (struct denoiser){ 0 };
 }
 
@@ -364,7 +370,7 @@ void denoiser_attach(struct denoiser *denoiser, struct buffer *scratch) {
 uint64_t denoiser_bytes(const struct denoiser *denoiser) {
     struct denoiser copy = *denoiser;
     struct buffer **places[DENOISER_BUFFERS];
-    uint64_t bytes = 0;
+    uint64_t bytes = viewer_bytes(&denoiser->viewer);
     list_buffers(&copy, places);
     for (size_t i = 0; i < DENOISER_BUFFERS; i++) {
         bytes += buffer_size(*places[i]);

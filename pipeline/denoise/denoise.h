@@ -14,6 +14,7 @@
 #include "pipeline/denoise/noise.h"
 #include "pipeline/denoise/schedule.h"
 #include "pipeline/denoise/unet.h"
+#include "pipeline/denoise/viewer.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/denoise/trace.h"
 
@@ -33,6 +34,7 @@ struct denoiser {
     struct program *renew;   /* noise -> a window's, where fresh, likewise */
     struct buffer *latents;  /* [count,h,w,C] */
     struct buffer *history;  /* [count,h,w,C]: what a multistep sampler remembers */
+    struct buffer *belief;   /* [count,h,w,C]: the pictures that the last step's model believed in */
     struct buffer *noise;    /* [WINDOW*count,h,w,C]: where fresh: noise of ancestral samplers */
     struct buffer *draws;    /* [count, or WINDOW*count where fresh] noise_row */
     struct buffer *table;    /* [WINDOW] step_row */
@@ -43,12 +45,14 @@ struct denoiser {
     struct buffer *told;     /* [count,G]: sinusoids of guidance, for U-Nets that are told it. These are never guided */
     struct buffer *vectors;  /* of unet_times: what a window's timesteps add */
     struct buffer *surround; /* [count or 2*count,h,w,beside] */
+    struct viewer viewer;
 };
 struct denoiser_shape {
     uint32_t count, height, width; /* of the latents */
     bool guided;
     bool fresh; /* for samplers that add noise on the way, too */
     float latent_scale;
+    const struct latent_rgb *map; /* for previews, or NULL */
 };
 MUST_USE enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struct backend *backend,
                                 const struct cross_memory *memory, const struct denoiser_shape *shape,
@@ -56,7 +60,7 @@ MUST_USE enum err denoiser_init(struct denoiser *denoiser, const struct unet *un
 void denoiser_release(struct denoiser *denoiser);
 uint64_t denoiser_scratch(const struct denoiser *denoiser); /* that its programs need, one at a time */
 void denoiser_attach(struct denoiser *denoiser, struct buffer *scratch);
-uint64_t denoiser_bytes(const struct denoiser *denoiser); /* of its buffers */
+uint64_t denoiser_bytes(const struct denoiser *denoiser); /* of its buffers, and of its viewer */
 
 /* What to draw, a value an image. */
 struct denoise_job {

@@ -2,8 +2,8 @@
  * samplers.c - Euler, Euler a, DDIM, DPM++ 2M and LCM as updates of the step table.
  *
  * What the model says is turned into the clean picture it believes in, z = skip * x + out * e; every sampler then is a
- * weighted sum of x, z, the z before and fresh noise (docs/PIPELINE.md derives the weights). Where z is limited it enters the
- * row by itself, else by way of x and e.
+ * weighted sum of x, z, the z before and fresh noise (docs/PIPELINE.md derives the weights). Every row says what z is; where it
+ * is limited it enters the sum by itself, else by way of x and e.
  */
 #include <math.h>
 
@@ -50,7 +50,8 @@ static struct belief belief_preserving(double sigma, enum prediction prediction)
 /* x' = x_scale * x + weight * z, without noise and memory. */
 static struct step_row row_of(const struct noise_level *level, double x_scale, double weight, struct belief z,
                               const struct sampler_options *options) {
-    struct step_row row = { .timestep = (float)level->timestep, .input_scale = 1.0f };
+    struct step_row row = { .timestep = (float)level->timestep, .input_scale = 1.0f, .belief_x = (float)z.skip,
+                            .belief_model = (float)z.out };
     if (options->limit == 0.0) {
         row.x_scale = (float)(x_scale + weight * z.skip);
         row.model = (float)(weight * z.out);
@@ -58,8 +59,6 @@ static struct step_row row_of(const struct noise_level *level, double x_scale, d
     }
     row.x_scale = (float)x_scale;
     row.belief = (float)weight;
-    row.belief_x = (float)z.skip;
-    row.belief_model = (float)z.out;
     row.limit = (float)options->limit;
     row.quantile = (float)options->quantile;
     return row;
@@ -74,6 +73,8 @@ static struct step_row euler_row(const struct noise_level *level, double to, enu
         .input_scale = (float)(1.0 / sqrt(1.0 + level->sigma * level->sigma)),
         .x_scale = (float)(1.0 + (1.0 - z.skip) * pace),
         .model = (float)(-z.out * pace),
+        .belief_x = (float)z.skip,
+        .belief_model = (float)z.out,
     };
 }
 

@@ -69,7 +69,7 @@ static double peak_mb(void) {
 static enum err bench(struct model *model, const struct memory_need *need, double load_s, struct render_job *jobs,
                       uint32_t count, bool on_card, struct error *error) {
     struct times times = { .on_card = on_card };
-    struct render_watch watch = { note, &times };
+    struct render_watch watch = { .progress = note, .context = &times };
     struct renderer *renderer = NULL;
     struct render_output *outputs = memory_get_array(count, sizeof *outputs);
     enum err err = renderer_create(&renderer, model, 0, error);

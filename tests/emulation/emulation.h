@@ -23,6 +23,7 @@ struct emulation emulation_default(void);
 void emulation_set(const struct emulation *emulation);
 uint64_t emulation_memory_held(void); /* bytes not freed, of all cards */
 uint64_t emulation_graph_launches(void);
+uint64_t emulation_waits(void); /* how often the host waited for a card that had something to do */
 int emulation_is_choosy(void);
 
 #ifdef __cplusplus

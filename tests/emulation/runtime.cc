@@ -39,7 +39,7 @@ struct piece {
 struct machine {
     std::mutex lock; /* of what follows `vanished` */
     emulation what = emulation_default(); /* set while nobody uses it */
-    std::atomic<uint64_t> works, launches; /* done since it was set */
+    std::atomic<uint64_t> works, launches, waits; /* done since it was set */
     std::atomic<bool> vanished;
     std::unordered_map<void *, piece> pieces;
     std::vector<uint64_t> held;
@@ -112,6 +112,7 @@ extern "C" void emulation_set(const emulation *what) {
     self.what = *what;
     self.works = 0;
     self.launches = 0;
+    self.waits = 0;
     self.vanished = false;
     last_error = cudaSuccess;
 }
@@ -126,6 +127,10 @@ extern "C" uint64_t emulation_memory_held(void) {
 
 extern "C" uint64_t emulation_graph_launches(void) {
     return the_machine().launches;
+}
+
+extern "C" uint64_t emulation_waits(void) {
+    return the_machine().waits;
 }
 
 extern "C" int emulation_is_choosy(void) {
@@ -310,6 +315,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (stream->captures != nullptr) {
         return note(cudaErrorStreamCaptureUnsupported);
     }
+    the_machine().waits += !stream->queue.empty();
     drain(stream);
     return note(trouble());
 }
@@ -379,6 +385,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    the_machine().waits += event->stream != nullptr && !event->done && !event->stream->queue.empty();
     while (event->stream != nullptr && !event->done && !event->stream->queue.empty()) {
         work next = std::move(event->stream->queue.front());
         event->stream->queue.pop_front();

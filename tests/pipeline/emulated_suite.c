@@ -186,6 +186,80 @@ static void programs_are_captured_once(void **state) {
     backend_destroy(backend);
 }
 
+/* ---- snapshots ---------------------------------------------------------------------------------------------------- */
+
+/* What it was when it was taken, though the program went on, and no wait of the host's more than without. */
+static uint64_t check_snapshots(bool take) {
+    struct backend *backend = make(DTYPE_F32);
+    struct chain chain = chain_make(backend, 1);
+    struct snapshot *snapshot = NULL;
+    struct error error;
+    const float *late = NULL;
+    assert_int_equal(snapshot_create(&snapshot, backend, 500 * sizeof(float), &error), ERR_OK);
+    program_run(chain.program); /* op by op */
+    float tens[1000];
+    for (int i = 0; i < 1000; i++) {
+        tens[i] = 10.0f * (float)i;
+    }
+    program_run(chain.program); /* captured: out is 2 i */
+    if (take) {
+        snapshot_take(snapshot, chain.out, 300 * sizeof(float));
+    }
+    uint64_t waits = emulation_waits();
+    for (int round = 0; round < 8; round++) {
+        program_run(chain.program);
+        late = take && late == NULL ? snapshot_data(snapshot) : late;
+    }
+    waits = emulation_waits() - waits;
+    backend_wait(backend);
+    buffer_upload(chain.in, 0, tens, sizeof tens);
+    program_run(chain.program);
+    backend_wait(backend);
+    assert_result(&chain, 20.0f);
+    for (int i = 0; take && i < 500; i++) {
+        assert_true(late[i] == 2.0f * (float)(i + 300));
+    }
+    assert_int_equal(backend_check(backend, &error), ERR_OK);
+    snapshot_destroy(snapshot);
+    chain_release(&chain);
+    backend_destroy(backend);
+    return waits;
+}
+
+static void snapshots_wait_for_nothing(void **state) {
+    (void)state;
+    uint64_t without = check_snapshots(false), with = check_snapshots(true);
+    assert_true(without > 0 && with <= without);
+}
+
+/* It is still under way: enqueued behind much work. A card that vanishes delivers none, and says why. */
+static void snapshots_come_when_they_are_done(void **state) {
+    (void)state;
+    struct backend *backend = make(DTYPE_F32);
+    struct chain chain = chain_make(backend, 150);
+    struct emulation machine = emulation_default();
+    struct snapshot *snapshot = NULL;
+    struct error error;
+    assert_int_equal(snapshot_create(&snapshot, backend, 4, &error), ERR_OK);
+    program_run(chain.program);
+    program_run(chain.program);
+    snapshot_take(snapshot, chain.out, 0);
+    assert_null(snapshot_data(snapshot));
+    backend_wait(backend);
+    assert_non_null(snapshot_data(snapshot));
+    program_run(chain.program);
+    snapshot_take(snapshot, chain.out, 0);
+    machine.fail_after = 10;
+    emulation_set(&machine);
+    for (int i = 0; i < 10; i++) {
+        assert_null(snapshot_data(snapshot));
+    }
+    assert_int_equal(backend_check(backend, &error), ERR_DEVICE);
+    snapshot_destroy(snapshot);
+    chain_release(&chain);
+    backend_destroy(backend);
+}
+
 /* ---- failures ----------------------------------------------------------------------------------------------------- */
 
 /* The card vanishes: op and shape are named, downloads are zeros, nothing runs any more, and all memory can be freed. */
@@ -284,6 +358,7 @@ int main(void) {
         cmocka_unit_test(fp32_follows_reference),     cmocka_unit_test(fp16_follows_reference),
         cmocka_unit_test(bf16_follows_reference),     cmocka_unit_test(batch_is_its_images),
         cmocka_unit_test(programs_are_captured_once), cmocka_unit_test(failures_name_op_and_shape),
+        cmocka_unit_test(snapshots_wait_for_nothing), cmocka_unit_test(snapshots_come_when_they_are_done),
         cmocka_unit_test(cards_are_found),            cmocka_unit_test(full_cards_say_how_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

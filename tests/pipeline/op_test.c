@@ -55,7 +55,7 @@ static float wave(int seed, int i) {
 }
 
 struct update_case {
-    bool guided, history, noise;
+    bool guided, history, noise, belief;
     float rescale;         /* of the first image; the second one's is 0 */
     float limit, quantile; /* of the believed picture */
 };
@@ -89,7 +89,7 @@ static void guide(double e[PLACES], const float *uncond, const float *cond, doub
 
 /* The believed picture of one image, limited or thresholded. */
 static void believe(double z[PLACES], const double *x, const double *e, const struct step_row *row) {
-    double sorted[PLACES], limit = row->limit, scale = 1.0;
+    double sorted[PLACES], limit = row->limit == 0.0f ? INFINITY : row->limit, scale = 1.0;
     for (int i = 0; i < PLACES; i++) {
         z[i] = row->belief_x * x[i] + row->belief_model * e[i];
         sorted[i] = fabs(z[i]);
@@ -102,13 +102,13 @@ static void believe(double z[PLACES], const double *x, const double *e, const st
         limit = scale = fmin(fmax(scale, 1.0), limit);
     }
     for (int i = 0; i < PLACES; i++) {
-        z[i] = row->limit == 0.0f ? 0.0 : fmin(fmax(z[i], -limit), limit) / scale;
+        z[i] = fmin(fmax(z[i], -limit), limit) / scale;
     }
 }
 
 /* Three steps of one program: the counter walks down the table, latent and history carry over. */
 static void check_update(struct backend *backend, struct update_case c) {
-    float latent[ALL], prediction[2 * ALL], history[ALL], noise[STEPS * ALL];
+    float latent[ALL], prediction[2 * ALL], history[ALL], noise[STEPS * ALL], belief[ALL];
     float guidance[BATCH][2] = { { 7.5f, c.rescale }, { 1.5f, 0.0f } };
     struct step_row rows[STEPS];
     double x[ALL], h[ALL];
@@ -132,13 +132,14 @@ static void check_update(struct backend *backend, struct update_case c) {
     struct buffer *buffers[] = { hold(backend, latent, sizeof latent),     hold(backend, prediction, sizeof prediction),
                                  hold(backend, history, sizeof history),   hold(backend, noise, sizeof noise),
                                  hold(backend, guidance, sizeof guidance), hold(backend, rows, sizeof rows),
-                                 hold(backend, &zero, sizeof zero) };
+                                 hold(backend, &zero, sizeof zero),        hold(backend, latent, sizeof latent) };
     struct program *p = program_create(backend);
     op_update(p, program_bind(p, buffers[0], 0, BATCH, 5, 3, 4),
               program_bind(p, buffers[1], 0, c.guided ? 2 * BATCH : BATCH, 5, 3, 4),
               c.guided ? program_bind(p, buffers[4], 0, BATCH, 1, 1, 2) : TENSOR_NONE,
               c.history ? program_bind(p, buffers[2], 0, BATCH, 5, 3, 4) : TENSOR_NONE,
               c.noise ? program_bind(p, buffers[3], 0, STEPS * BATCH, 5, 3, 4) : TENSOR_NONE,
+              c.belief ? program_bind(p, buffers[7], 0, BATCH, 5, 3, 4) : TENSOR_NONE,
               program_bind(p, buffers[5], 0, STEPS, 1, 1, 16), program_bind(p, buffers[6], 0, 1, 1, 1, 1));
     program_finish(p);
     assert_int_equal(program_memory(p), 0);
@@ -148,6 +149,7 @@ static void check_update(struct backend *backend, struct update_case c) {
         buffer_download(buffers[0], 0, latent, sizeof latent);
         buffer_download(buffers[2], 0, history, sizeof history);
         buffer_download(buffers[6], 0, &counted, sizeof counted);
+        buffer_download(buffers[7], 0, belief, sizeof belief);
         assert_int_equal(counted, s + 1);
         double e[PLACES], z[PLACES];
         for (int i = 0; i < ALL; i++) {
@@ -165,6 +167,7 @@ static void check_update(struct backend *backend, struct update_case c) {
                                    rows[s].history_belief * picture + rows[s].history_keep * h[i]
                              : h[i];
             x[i] = next;
+            assert_true(fabs(belief[i] - (c.belief ? picture : wave(1, i))) <= 1e-6 * (1.0 + fabs(picture)));
             assert_true(fabs(latent[i] - next) <= 1e-6 * (1.0 + fabs(next)));
             assert_true(fabs(history[i] - h[i]) <= 1e-6 * (1.0 + fabs(h[i])));
         }
@@ -180,13 +183,13 @@ static void update_follows_its_row(void **state) {
     const char *const devices[] = { "reference", DEVICE };
     for (int d = 0; d < 2; d++) {
         struct backend *backend = make(devices[d]);
-        for (int bits = 0; bits < 8; bits++) {
-            bool guided = bits & 1, history = bits & 2, noise = bits & 4;
-            check_update(backend, (struct update_case){ guided, history, noise, 0.0f, 0.0f, 0.0f });
-            check_update(backend, (struct update_case){ guided, history, noise, 0.7f, 0.0f, 0.0f });
-            check_update(backend, (struct update_case){ guided, history, noise, 0.0f, 0.8f, 0.0f });
-            check_update(backend, (struct update_case){ guided, history, noise, 1.0f, 1.5f, 0.9f });
-            check_update(backend, (struct update_case){ guided, history, noise, 0.0f, 100.0f, 1.0f });
+        for (int bits = 0; bits < 16; bits++) {
+            bool guided = bits & 1, history = bits & 2, noise = bits & 4, belief = bits & 8;
+            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.0f, 0.0f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.7f, 0.0f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.0f, 0.8f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, 1.0f, 1.5f, 0.9f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.0f, 100.0f, 1.0f });
         }
         backend_destroy(backend);
     }

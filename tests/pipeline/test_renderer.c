@@ -260,7 +260,7 @@ static void test_cancel(void **state) {
     const uint32_t calls[] = { 1, 3, 5, 5 };
     for (size_t i = 0; i < 4; i++) {
         struct error error = { 0 };
-        struct render_watch watch = { stop_at, &stops[i] };
+        struct render_watch watch = { .progress = stop_at, .context = &stops[i] };
         enum err err = renderer_render(renderer, &job, 1, &watch, NULL, &output, &error);
         assert_int_equal(err, i < 3 ? ERR_CANCELLED : ERR_OK);
         assert_int_equal(stops[i].calls, calls[i]);

@@ -225,7 +225,9 @@ static void check_arrival(const struct process *process, const char *sampler, co
         sigma = plan.sigmas[i];
         double seen = row->input_scale * x, exploding = seen * sqrt(1.0 + sigma * sigma);
         double e = oracle(exploding, z, sigma, process->prediction), before = history;
+        assert_near(row->belief_x * x + row->belief_model * e, z, 1e-6 * (1.0 + fabs(row->belief_model * e))); /* what previews show */
         history = row->history_x * x + row->history_model * e + row->history_keep * history;
+        assert_near(row->belief, 0.0, 0.0); /* nothing is limited here */
         x = row->x_scale * x + row->model * e + row->history * before + row->noise * draw;
         draw = -draw;
         assert_near(row->timestep, plan.timesteps[i], 1e-3);

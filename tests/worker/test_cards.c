@@ -60,7 +60,7 @@ static int tear_down(void **state) {
 }
 
 static void draw(struct bench *bench, struct rendered *out, size_t first, size_t count) {
-    const struct render_watch watch = { count_steps, bench };
+    const struct render_watch watch = { .progress = count_steps, .context = bench };
     const struct spec *specs[JOBS];
     struct file_places places = { 0 };
     struct error error;

@@ -271,7 +271,7 @@ static struct ahead ahead_of(struct bench *bench, unsigned model, enum render_ph
 
 /* Draw a picture with the model loaded last, and meanwhile load another. */
 static void draw_beside(struct digest *pixels, unsigned model, struct ahead *ahead) {
-    const struct render_watch watch = { at_phase, ahead };
+    const struct render_watch watch = { .progress = at_phase, .context = ahead };
     struct error error;
     if (draw_watched(ahead->bench, pixels, model, 1, &watch, &error) != ERR_OK)
         fail_msg("%s", error.message);
@@ -409,7 +409,7 @@ static bool vanish_at_step(void *context, enum render_phase phase, uint32_t step
 static void a_card_lost_while_loading_is_lost(void **state) {
     struct bench *bench = *state;
     struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
-    const struct render_watch watch = { vanish_at_step, &ahead };
+    const struct render_watch watch = { .progress = vanish_at_step, .context = &ahead };
     struct digest pixels;
     struct error error;
     open_easel(bench, 2 * (bench->one.weights + bench->one.run));

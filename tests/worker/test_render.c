@@ -32,7 +32,7 @@ static bool goes_on(void *context, enum render_phase phase, uint32_t step, uint3
     return !context || --*(int *)context > 0;
 }
 
-static const struct render_watch watch = { goes_on, NULL };
+static const struct render_watch watch = { .progress = goes_on };
 
 static void open_easel(struct bench *bench, uint64_t memory_bytes) {
     struct error error;
@@ -195,7 +195,7 @@ static void stops_when_told(void **state) {
     struct rendered rendered;
     int calls = 2;
     const struct spec *specs[] = { &bench->specs[0] };
-    const struct render_watch stop = { goes_on, &calls };
+    const struct render_watch stop = { .progress = goes_on, .context = &calls };
     open_easel(bench, 0);
     assert_int_equal(bench->painter.draw(bench->painter.context, &rendered, specs, 1, &no_places, &stop, &error), ERR_INTERNAL);
     load(bench, &bench->model);

@@ -1,8 +1,9 @@
 /*
  * device.c - opening a card by index or UUID; its memory, and the first thing that went wrong on it.
  *
- * Uploads and downloads pass through one pinned buffer and wait. After a failure nothing is enqueued any more: CUDA keeps
- * an error for the life of the process, so the process reports it and ends (worker/supervisor.c starts another).
+ * Uploads and downloads pass through one pinned buffer and wait; a snapshot has a buffer of its own, and an event behind its
+ * copy. After a failure nothing is enqueued any more: CUDA keeps an error for the life of the process, so the process reports it and
+ * ends (worker/supervisor.c starts another).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,56 @@ static void download(struct backend *backend, void *host, const void *data, size
     if (cuda_failed(cuda)) {
         memset(host, 0, size);
     }
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------------------------------- */
+
+static void copy_release(struct snapshot *snapshot) {
+    if (snapshot->mark != NULL) {
+        (void)cudaEventSynchronize(snapshot->mark); /* the last copy may still be on its way */
+        (void)cudaEventDestroy(snapshot->mark);
+    }
+    (void)cudaFreeHost(snapshot->data);
+}
+
+static enum err copy_prepare(struct snapshot *snapshot, struct error *error) {
+    struct cuda *cuda = cuda_of(snapshot->backend);
+    cudaEvent_t mark = NULL;
+    cuda_fail(cuda, cudaSetDevice(cuda->index), "cudaSetDevice");
+    if (cuda_failed(cuda)) {
+        return check(snapshot->backend, error);
+    }
+    if (cudaMallocHost(&snapshot->data, snapshot->size) != cudaSuccess) {
+        (void)cudaGetLastError(); /* not one that stays */
+        return error_set(error, ERR_MEMORY, "pinned memory of %zu bytes for %s: the machine has less", snapshot->size, cuda->card);
+    }
+    cuda_fail(cuda, cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "cudaEventCreate");
+    snapshot->mark = mark;
+    if (cuda_failed(cuda)) {
+        copy_release(snapshot);
+    }
+    return check(snapshot->backend, error);
+}
+
+static void copy_take(struct snapshot *snapshot, const void *data) {
+    struct cuda *cuda = cuda_of(snapshot->backend);
+    if (!cuda_failed(cuda)) {
+        cuda_fail(cuda, cudaMemcpyAsync(snapshot->data, data, snapshot->size, cudaMemcpyDeviceToHost, cuda->stream), "snapshot");
+    }
+    if (!cuda_failed(cuda)) {
+        cuda_fail(cuda, cudaEventRecord(snapshot->mark, cuda->stream), "snapshot");
+    }
+}
+
+static bool copy_done(const struct snapshot *snapshot) {
+    struct cuda *cuda = cuda_of(snapshot->backend);
+    cudaError_t state = cuda_failed(cuda) ? cudaErrorNotReady : cudaEventQuery(snapshot->mark);
+    if (state == cudaErrorNotReady) {
+        (void)cudaGetLastError(); /* CUDA keeps it there like an error */
+    } else {
+        cuda_fail(cuda, state, cuda->replays);
+    }
+    return state == cudaSuccess;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
@@ -249,6 +300,10 @@ enum err cuda_create(struct backend **backend, const char *device, enum dtype nu
         .memory_destroy = memory_destroy,
         .upload = upload,
         .download = download,
+        .snapshot_prepare = copy_prepare,
+        .snapshot_release = copy_release,
+        .snapshot_take = copy_take,
+        .snapshot_done = copy_done,
         .weight_prepare = cuda_weight_prepare,
         .weight_release = cuda_weight_release,
         .weight_measure = cuda_weight_measure,

@@ -118,6 +118,7 @@ void kernel_latent_input(cudaStream_t stream, enum dtype dtype, void *out, const
 struct cuda_update {
     float *latent;
     float *history;         /* or NULL */
+    float *belief;          /* or NULL */
     int32_t *counter;
     const void *prediction; /* own, [images or 2*images,...] */
     const float *guidance;  /* [images,2]: cfg and rescale; NULL: unguided */

@@ -148,6 +148,7 @@ static void update(struct cuda *cuda, const struct program *program, const struc
     struct tensor latent = op->out[0];
     struct cuda_update update = { .latent = program_data(program, latent),
                                   .history = cuda_input(program, op->out[1]),
+                                  .belief = cuda_input(program, op->out[3]),
                                   .counter = program_data(program, op->out[2]),
                                   .prediction = program_data(program, op->in[0]),
                                   .guidance = cuda_input(program, op->in[1]),

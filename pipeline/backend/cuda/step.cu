@@ -145,14 +145,15 @@ template <class T> __global__ void update_kernel(struct cuda_update u) {
             im.factor = 1.0 + (double)guidance[1] * (prompted / guided - 1.0);
         }
     }
-    double limit = row.limit, scale = 1.0;
+    double limit = row.limit == 0.0f ? INFINITY : row.limit, scale = 1.0;
     if (row.quantile != 0.0f) {
         limit = scale = threshold(im, row, shared);
     }
     float *history = u.history == nullptr ? nullptr : u.history + first;
+    float *belief = u.belief == nullptr ? nullptr : u.belief + first;
     const float *noise = u.noise == nullptr ? nullptr : u.noise + (size_t)step * u.images * u.image + first;
     for (size_t i = threadIdx.x; i < u.image; i += UPDATE) {
-        double e = im.guided(i), now = x[i], z = row.limit == 0.0f ? 0.0 : im.believed(i);
+        double e = im.guided(i), now = x[i], z = im.believed(i);
         z = (z < -limit ? -limit : z > limit ? limit : z) / scale;
         double next = (double)row.x_scale * now + (double)row.model * e + (double)row.belief * z;
         if (history != nullptr) {
@@ -163,6 +164,9 @@ template <class T> __global__ void update_kernel(struct cuda_update u) {
         }
         if (noise != nullptr) {
             next += (double)row.noise * (double)noise[i];
+        }
+        if (belief != nullptr) {
+            belief[i] = (float)z;
         }
         x[i] = (float)next;
     }
