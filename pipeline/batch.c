@@ -29,9 +29,10 @@ static enum err check_jobs(const struct model *model, const struct render_job *j
             is_guided(model, job) != is_guided(model, &jobs[0]) || strcmp(job->sampler, jobs[0].sampler) != 0 ||
             strcmp(job->schedule, jobs[0].schedule) != 0 || !same_word(job->prediction, jobs[0].prediction) ||
             job->vae_tiling != jobs[0].vae_tiling || (job->init == NULL) != (jobs[0].init == NULL) ||
+            (job->mask == NULL) != (jobs[0].mask == NULL) ||
             job->strength != jobs[0].strength || job->refiner_switch != jobs[0].refiner_switch) {
             err = error_set(error, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength,"
-                            " refiner_switch, guided or not, and from a picture or not, jobs 1 and %zu differ", i + 1);
+                            " refiner_switch, guided or not, from a picture or not, and masked or not, jobs 1 and %zu differ", i + 1);
         } else if (job->vae_tiling % tiled_unit(model) != 0) {
             err = error_set(error, ERR_INVALID, "vae_tiling: want 0 or a multiple of %u for this model, job has %u",
                             tiled_unit(model), job->vae_tiling);
@@ -108,9 +109,9 @@ static enum err read_prompts(struct renderer *renderer, struct batch *batch, str
 }
 
 /* Is this job's picture started from, or only drawn around? */
-static bool starts_from_picture(const struct model *model, const struct render_job *job) {
+static bool starts_from_picture(const struct render_job *job) {
     bool whole_way = job->strength == 0.0 || job->strength == 1.0;
-    return job->init != NULL && !(start_inpaints(model) && whole_way);
+    return job->init != NULL && !(job->mask != NULL && whole_way);
 }
 
 /* One job's picture and mask, through the VAE; `out` has room for moments of both and a mask. A job with the pictures of the one
@@ -122,11 +123,13 @@ static void read_start(float *out, struct encoding *encoding, float *picture, co
     size_t moments = buffer_size(encoding->moments) / sizeof(float);
     if (before != NULL && job->init == before->init && job->mask == before->mask) {
         work->init = work[-1].init;
+        work->from_noise = work[-1].from_noise;
         work->masked = work[-1].masked;
         work->mask = work[-1].mask;
         return;
     }
-    if (starts_from_picture(model, job)) {
+    work->from_noise = !starts_from_picture(job);
+    if (!work->from_noise || start_keeps(model, job)) {
         start_picture(picture, job);
         encoding_run(out, encoding, picture);
         work->init = out;
@@ -135,6 +138,8 @@ static void read_start(float *out, struct encoding *encoding, float *picture, co
         start_masked(picture, job);
         encoding_run(out + moments, encoding, picture);
         work->masked = out + moments;
+    }
+    if (job->mask != NULL) {
         start_mask(out + 2 * moments, job, model->shape.pixels_per_latent);
         work->mask = out + 2 * moments;
     }
@@ -257,7 +262,8 @@ static enum err prepare(struct renderer *renderer, struct batch *batch, enum pla
         return err;
     }
     struct run_kind kind = { .width = job->width, .height = job->height, .count = (uint32_t)batch->count,
-                             .guided = is_guided(renderer->model, job), .fresh = batch->plan.needs_noise, .unit = batch->trace != NULL,
+                             .guided = is_guided(renderer->model, job), .fresh = batch->plan.needs_noise,
+                             .kept = start_keeps(renderer->model, job), .unit = batch->trace != NULL,
                              .vae_tiling = job->vae_tiling, .first = part == PLAN_FIRST };
     err = renderer_run(&batch->run, renderer, &kind, error);
     if (err == ERR_OK) {

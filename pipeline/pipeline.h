@@ -96,7 +96,8 @@ struct render_job {
     uint32_t clip_skip;     /* A1111's: 1 is the layer the model was trained with: the last, or with SDXL the one before */
     uint32_t vae_tiling;    /* * pixels a side of the tiles that the VAE decodes, 0: the picture in one piece */
     const uint8_t *init;    /* [height,width,3]: the picture to start from, or NULL: nothing but noise. All or none: * */
-    const uint8_t *mask;    /* [height,width,3]: white where init is drawn anew. Models for inpainting want it, others none */
+    const uint8_t *mask;    /* [height,width,3]: white where init is drawn anew. Models for inpainting want it; others keep
+                             * init's latents where it is black. All or none: * */
     double strength;        /* * 0..1: how much of the way from noise is walked from init. 0 would be none and stands for 1 */
     double refiner_switch;  /* * 0..1, neither: the share of the way after which the renderer's refiner takes over, if it has one */
     bool philox;            /* noise of torch's CUDA generator, not of its CPU's */

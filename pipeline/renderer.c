@@ -166,7 +166,7 @@ enum err renderer_encoding(struct encoding *encoding, struct renderer *renderer,
 enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error) {
     struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch,
                              .guided = size->guided && model->unet.config.told_width == 0, .fresh = true,
-                             .vae_tiling = size->vae_tiling };
+                             .kept = !start_inpaints(model), .vae_tiling = size->vae_tiling };
     struct conditions conditions;
     struct run *run = NULL;
     enum err err = renderer_check_size(model, size->width, size->height, size->batch, error);
@@ -243,8 +243,9 @@ enum err renderer_refine(struct renderer *renderer, struct model *refiner, struc
         return error_set(error, ERR_INVALID, "refiner: want the model's latents, %u channels of %u pixels a side, it has %u of %u",
                          first->latent_channels, first->pixels_per_latent, second->latent_channels, second->pixels_per_latent);
     }
-    if (start_inpaints(refiner)) {
-        return error_set(error, ERR_UNSUPPORTED, "refiner: want a model that draws whole pictures, it is one for inpainting");
+    if (start_inpaints(refiner) || start_inpaints(renderer->model)) {
+        return error_set(error, ERR_UNSUPPORTED, "refiner: want models that draw whole pictures, %s is one for inpainting",
+                         start_inpaints(refiner) ? "it" : "the first");
     }
     enum err err = renderer_create(&renderer->refiner, refiner, renderer->budget / 2, error);
     if (err == ERR_OK) {

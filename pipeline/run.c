@@ -177,7 +177,7 @@ uint64_t encoding_bytes(const struct encoding *encoding) {
 
 bool run_kind_equal(const struct run_kind *a, const struct run_kind *b) {
     return a->width == b->width && a->height == b->height && a->count == b->count && a->guided == b->guided &&
-           a->fresh == b->fresh && a->unit == b->unit && a->vae_tiling == b->vae_tiling &&
+           a->fresh == b->fresh && a->kept == b->kept && a->unit == b->unit && a->vae_tiling == b->vae_tiling &&
            a->first == b->first;
 }
 
@@ -185,7 +185,7 @@ enum err run_create(struct run **run, const struct model *model, const struct cr
                     const struct run_kind *kind, struct error *error) {
     uint32_t factor = model->shape.pixels_per_latent;
     struct denoiser_shape shape = { .count = kind->count, .height = kind->height / factor, .width = kind->width / factor,
-                                    .guided = kind->guided, .fresh = kind->fresh,
+                                    .guided = kind->guided, .fresh = kind->fresh, .kept = kind->kept,
                                     .latent_scale = model->vae.config.scaling_factor,
                                     .map = latent_rgb_find(model->vae.config.scaling_factor, model->shape.latent_channels) };
     struct run *made = memory_get(sizeof *made);

@@ -17,6 +17,7 @@ struct run_kind {
     uint32_t width, height, count; /* pixels; pictures */
     bool guided;
     bool fresh; /* for ancestral samplers, too */
+    bool kept;  /* parts of pictures are kept, by a model that is not for inpainting */
     bool unit;  /* keeps the picture as floats, for traces */
     uint32_t vae_tiling; /* pixels a side of a tile, 0: decoded in one piece */
     bool first; /* another model walks on from its latents: they are not decoded */

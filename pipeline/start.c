@@ -7,6 +7,10 @@ bool start_inpaints(const struct model *model) {
     return model->unet.config.in_channels != model->unet.config.out_channels;
 }
 
+bool start_keeps(const struct model *model, const struct render_job *job) {
+    return job->mask != NULL && !start_inpaints(model);
+}
+
 enum err start_check(const struct model *model, const struct render_job *job, struct error *error) {
     const struct unet_config *unet = &model->unet.config;
     bool inpaints = start_inpaints(model);
@@ -18,9 +22,8 @@ enum err start_check(const struct model *model, const struct render_job *job, st
                          " channels), job has %s", unet->in_channels,
                          job->init != NULL ? "init alone" : job->mask != NULL ? "mask alone" : "neither");
     }
-    if (job->mask != NULL && !inpaints) {
-        return error_set(error, ERR_UNSUPPORTED, "mask: want a model for inpainting (a U-Net of %u input channels), this one's has"
-                         " %u", 2 * unet->out_channels + 1, unet->in_channels);
+    if (job->mask != NULL && job->init == NULL) {
+        return error_set(error, ERR_INVALID, "init: want a picture that the mask is laid on, job has mask alone");
     }
     if (job->init == NULL && job->strength != 0.0 && job->strength != 1.0) {
         return error_set(error, ERR_INVALID, "strength: want 1 without a picture to start from (init), job has %g", job->strength);

@@ -9,7 +9,9 @@
 #include "pipeline/model.h"
 
 bool start_inpaints(const struct model *model); /* its U-Net sees a mask and a masked picture beside the latents */
-/* Does the job bring what its model needs to begin with, and nothing that the model has no use for? */
+/* Is the picture kept where the mask is black, by a model that sees no mask? */
+bool start_keeps(const struct model *model, const struct render_job *job);
+/* Does the job bring what its model needs to begin with? */
 MUST_USE enum err start_check(const struct model *model, const struct render_job *job, struct error *error);
 
 void start_picture(float *picture, const struct render_job *job); /* [H,W,3]: init in -1..1 */

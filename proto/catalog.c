@@ -52,7 +52,7 @@ static const struct field_info fields[FIELD_COUNT] = {
     [FIELD_SAMPLER] = {FIELD_SAMPLER, "sampler", TYPE_NAME, "Euler", NULL, NULL, NULL, sampler_names,
         "how a step is taken; \"DPM++ 2M Karras\" gives sampler and schedule", false},
     [FIELD_SCHEDULE] = {FIELD_SCHEDULE, "schedule", TYPE_NAME, "automatic", NULL, NULL, NULL, schedule_names,
-        "which noise levels are visited: automatic (the sampler's own choice), A1111's karras, beta ..., diffusers' leading, trailing-karras ...", false},
+        "which noise levels are visited: automatic (the sampler's choice), A1111's (karras, beta, ...) or diffusers' (trailing, leading-karras, ...)", false},
     [FIELD_STEPS] = {FIELD_STEPS, "steps", TYPE_U32, "20", NULL, "1", "1000", NULL,
         "how many steps from noise to picture", false},
     [FIELD_CFG] = {FIELD_CFG, "cfg", TYPE_DECIMAL, "7", NULL, "0", "100", NULL,

@@ -167,6 +167,7 @@ MUST_USE enum err backend_check(const struct backend *backend, struct error *err
  *     z       = limited(belief_x * x + belief_model * e)    the clean picture that the model believes in
  *     history'= history_x * x + history_model * e + history_belief * z + history_keep * history
  *     x'      = x_scale * x + model * e + belief * z + history * (history as it was) + noise * noise[step]
+ *     x'      = kept_picture * picture + kept_noise * (the picture's noise)    where a picture is kept
  * limited: to -limit..limit; limit 0: not at all. Where quantile is not 0 (dynamic thresholding, Saharia 2022) instead to -s..s and then divided by
  * s, which is that quantile of the |z| of the image (between two values by straight line), at least 1, at most limit.
  * Every sampler of this version is such a row (docs/PIPELINE.md derives each).
@@ -178,8 +179,9 @@ struct step_row {
     float history_x, history_model, history_keep;
     float belief_x, belief_model, belief, history_belief;
     float limit, quantile;
-    float unused; /* rows are 64 bytes */
+    float kept_picture, kept_noise;
 };
+enum { STEP_ROW_WIDTH = sizeof(struct step_row) / sizeof(float) }; /* tables are bound as [steps,1,1,STEP_ROW_WIDTH] */
 
 /* ---- noise ------------------------------------------------------------------------------------------------------ */
 
@@ -263,9 +265,11 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
 
 /* Guidance and the sampler's update, in place; then the counter goes up by one. prediction [b or 2b,h,w,4];
  * guidance [b,1,1,2]: cfg and rescale; history [b,h,w,4] or TENSOR_NONE; noise [steps*b,h,w,4] (step s, image i at row
- * s*b+i) or TENSOR_NONE. belief [b,h,w,4] or TENSOR_NONE: takes z, for previews. */
+ * s*b+i) or TENSOR_NONE; kept [b,h,w,4+4+1] or TENSOR_NONE: of each place a picture's latents, its noise, and 0 where the
+ * picture is kept, 1 where it is drawn anew. belief [b,h,w,4] or TENSOR_NONE: takes z, for previews. */
 void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor guidance,
-               struct tensor history, struct tensor noise, struct tensor belief, struct tensor table, struct tensor counter);
+               struct tensor history, struct tensor noise, struct tensor kept, struct tensor belief, struct tensor table,
+               struct tensor counter);
 
 /* image [n,h,w,3] in -1..1 -> pixels u8 [n,h,w,3] = round_half_even(255 * clamp(x/2 + 1/2, 0, 1)), unit f32 [n,h,w,3]
  * in 0..1 before rounding (or TENSOR_NONE), and bad i32 [n,1,1,1]: how many values of the image are NaN or Inf. */

@@ -159,6 +159,8 @@ struct image {
     float *history;                  /* or NULL */
     float *belief;                   /* or NULL */
     const float *noise;              /* or NULL */
+    const float *kept;               /* or NULL */
+    size_t channels;                 /* of the latents */
     const float *model, *prompted;   /* what it says; guided: without and with the prompt, else prompted is NULL */
     double cfg, factor;              /* of guidance, and of its rescaling */
 };
@@ -223,6 +225,14 @@ static double threshold(const struct image *image) {
     return fmin(fmax(quantile, 1.0), image->row->limit);
 }
 
+/* Value i of the picture that is kept there, as noisy as the next evaluation wants it; `drawn` where it is drawn anew. */
+static double keep(const struct image *image, size_t i, double drawn) {
+    const float *picture = image->kept + i / image->channels * (2 * image->channels + 1), *noise = picture + image->channels;
+    size_t channel = i % image->channels;
+    double kept = image->row->kept_picture * (double)picture[channel] + image->row->kept_noise * (double)noise[channel];
+    return noise[image->channels] == 0.0f ? kept : drawn;
+}
+
 static void update_image(const struct image *image) {
     const struct step_row *row = image->row;
     double limit = row->limit == 0.0f ? INFINITY : row->limit, scale = 1.0;
@@ -245,6 +255,9 @@ static void update_image(const struct image *image) {
         if (image->belief != NULL) {
             image->belief[i] = (float)z;
         }
+        if (image->kept != NULL) {
+            next = keep(image, i, next);
+        }
         image->x[i] = (float)next;
     }
 }
@@ -258,6 +271,7 @@ static void update(const struct program *program, const struct op *op) {
     const float *guidance = tensor_exists(op->in[1]) ? program_data(program, op->in[1]) : NULL;
     float *history = tensor_exists(op->out[1]) ? program_data(program, op->out[1]) : NULL;
     float *belief = tensor_exists(op->out[3]) ? program_data(program, op->out[3]) : NULL;
+    const float *kept = tensor_exists(op->in[4]) ? program_data(program, op->in[4]) : NULL;
     const float *noise = NULL;
     if (tensor_exists(op->in[2])) {
         assert(((uint32_t)*counter + 1) * latent.n <= op->in[2].n);
@@ -271,6 +285,8 @@ static void update(const struct program *program, const struct op *op) {
             .history = history == NULL ? NULL : history + n * count,
             .belief = belief == NULL ? NULL : belief + n * count,
             .noise = noise == NULL ? NULL : noise + n * count,
+            .kept = kept == NULL ? NULL : kept + n * (count / latent.c) * op->in[4].c,
+            .channels = latent.c,
             .model = model + n * count,
             .prompted = guidance == NULL ? NULL : model + all + n * count,
             .cfg = guidance == NULL ? 1.0 : guidance[2 * n],

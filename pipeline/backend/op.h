@@ -27,13 +27,13 @@ enum op_kind {
     OP_TIMESTEP,     /* in: table */
     OP_NOISE,        /* in: rows */
     OP_LATENT_INPUT, /* in: latent, table, counter */
-    OP_UPDATE,       /* in: prediction, guidance, noise, table; out, in place: latent, history, counter; out: belief */
+    OP_UPDATE,       /* in: prediction, guidance, noise, table, kept; out, in place: latent, history, counter; out: belief */
     OP_PIXELS,       /* in: image; out: pixels, unit, bad */
     OP_COPY,         /* in: x; to the numerics of its output */
     OP_KINDS
 };
 
-enum { OP_INPUTS = 4, OP_OUTPUTS = 4 };
+enum { OP_INPUTS = 5, OP_OUTPUTS = 4 };
 
 struct op {
     enum op_kind kind;

@@ -131,7 +131,7 @@ static void check_counter(const struct program *p, struct tensor counter) {
 
 static void check_rows(const struct program *p, struct tensor table) {
     check_whole(p, table);
-    assert(table.c == sizeof(struct step_row) / sizeof(float) && table.h == 1 && table.w == 1);
+    assert(table.c == STEP_ROW_WIDTH && table.h == 1 && table.w == 1);
 }
 
 static void check_table(const struct program *p, struct tensor table, struct tensor counter) {
@@ -418,7 +418,8 @@ struct tensor op_latent_input(struct program *p, struct tensor latent, struct te
 }
 
 void op_update(struct program *p, struct tensor latent, struct tensor prediction, struct tensor guidance,
-               struct tensor history, struct tensor noise, struct tensor belief, struct tensor table, struct tensor counter) {
+               struct tensor history, struct tensor noise, struct tensor kept, struct tensor belief, struct tensor table,
+               struct tensor counter) {
     check_whole(p, latent);
     check_whole(p, prediction);
     check_table(p, table, counter);
@@ -434,11 +435,16 @@ void op_update(struct program *p, struct tensor latent, struct tensor prediction
         check_whole(p, noise);
         assert(noise.n % latent.n == 0 && noise.h == latent.h && noise.w == latent.w && noise.c == latent.c);
     }
+    if (tensor_exists(kept)) {
+        check_whole(p, kept);
+        assert(kept.n == latent.n && kept.h == latent.h && kept.w == latent.w && kept.c == 2 * latent.c + 1);
+    }
     struct op op = op_make(OP_UPDATE);
     op.in[0] = own(p, prediction);
     op.in[1] = prediction.n == latent.n ? TENSOR_NONE : guidance;
     op.in[2] = noise;
     op.in[3] = table;
+    op.in[4] = kept;
     op.out[0] = latent;
     op.out[1] = history;
     op.out[2] = counter;

@@ -26,7 +26,8 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     struct tensor history = program_bind(p, d->history, 0, n, h, w, c);
     struct tensor belief = program_bind(p, d->belief, 0, n, h, w, c);
     struct tensor noise = d->fresh ? program_bind(p, d->noise, 0, DENOISE_WINDOW * n, h, w, c) : TENSOR_NONE;
-    struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
+    struct tensor keep = d->kept ? program_bind(p, d->keep, 0, n, h, w, 2 * c + 1) : TENSOR_NONE;
+    struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, STEP_ROW_WIDTH);
     struct tensor counter = program_bind(p, d->counter, 0, 1, 1, 1, 1);
     struct tensor guidance = program_bind(p, d->guidance, 0, n, 1, 1, 2);
     struct unet_input input = { .times = times_of(d, unet), .step = counter,
@@ -40,7 +41,7 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
     /* ... with the prompt in mind, ... */
     struct tensor seen = unet_record(p, unet, &input, memory);
     /* ... and push it a little toward what was seen */
-    op_update(p, latents, seen, guidance, history, noise, belief, table, counter);
+    op_update(p, latents, seen, guidance, history, noise, keep, belief, table, counter);
     program_finish(p);
     return p;
 }
@@ -49,7 +50,7 @@ static struct program *record_step(const struct denoiser *d, const struct unet *
 static struct program *record_times(const struct denoiser *d, const struct unet *unet) {
     struct program *p = program_create(d->backend);
     const struct unet_times times = times_of(d, unet);
-    struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, sizeof(struct step_row) / sizeof(float));
+    struct tensor table = program_bind(p, d->table, 0, DENOISE_WINDOW, 1, 1, STEP_ROW_WIDTH);
     struct tensor told = TENSOR_NONE, added = TENSOR_NONE;
     if (d->told_width != 0) {
         told = program_bind(p, d->told, 0, times.images, 1, 1, d->told_width);
@@ -136,33 +137,68 @@ static void draw_posterior(float *out, const float *moments, struct noise *noise
     }
 }
 
-/* Latents and surroundings of one image. Where nothing but a Philox generator's noise is in the latents, the device makes them by
- * the row that this returns; a picture's are mixed here. The generator's order is diffusers': the picture's latents, the noise, the masked
- * picture's latents. */
-static struct noise_row image_start(float *latents, float *surround, float *plain, const struct plan *plan,
-                                    struct denoise_job *job, const struct denoiser *d) {
-    size_t area = (size_t)d->height * d->width, size = area * d->channels;
-    float *drawn = memory_get_array(size, sizeof *drawn);
+/* Where one image begins, on the host: pointers into what goes to the device. */
+struct beginning {
+    float *latents;  /* [h,w,C] */
+    float *surround; /* [h,w,beside] */
+    float *keep;     /* [h,w,2C+1] */
+    float *plain;    /* [C,h,w]: its noise as it was drawn, or NULL */
+};
+
+/* What a U-Net for inpainting sees beside the latents: the mask, and a draw of the masked picture. */
+static void begin_surround(float *surround, struct denoise_job *job, const struct denoiser *d) {
+    size_t area = (size_t)d->height * d->width;
+    float *masked = memory_get_array(area * d->channels, sizeof *masked);
+    draw_posterior(masked, job->masked, &job->noise, d);
+    for (size_t i = 0; i < area; i++) {
+        surround[i * d->beside] = job->mask[i];
+        memcpy(surround + i * d->beside + 1, masked + i * d->channels, d->channels * sizeof *masked);
+    }
+    free(masked);
+}
+
+/* What another U-Net's step keeps: the picture, its noise [h,w,C] and where. The masked picture, for which diffusers draws all the
+ * same, is of no use here. */
+static void begin_keep(float *keep, const float *picture, const float *noise, struct denoise_job *job, const struct denoiser *d) {
+    size_t area = (size_t)d->height * d->width, c = d->channels, width = 2 * c + 1;
+    for (size_t i = 0; i < area; i++) {
+        memcpy(keep + i * width, picture + i * c, c * sizeof *keep);
+        memcpy(keep + i * width + c, noise + i * c, c * sizeof *keep);
+        keep[i * width + 2 * c] = job->mask[i];
+    }
+    float *unused = memory_get_array(area * c, sizeof *unused);
+    draw_latents(unused, NULL, &job->noise, d, 1.0);
+    free(unused);
+}
+
+/* Where nothing but a Philox generator's noise is in the latents, the device makes them by the row that this returns; a picture's are
+ * mixed here. The generator's order is diffusers': the picture's latents, the noise, the masked picture's latents. */
+static struct noise_row image_start(const struct beginning *begin, const struct plan *plan, struct denoise_job *job,
+                                    const struct denoiser *d) {
+    size_t size = (size_t)d->height * d->width * d->channels;
+    float *picture = memory_get_array(size, sizeof *picture), *noise = memory_get_array(size, sizeof *noise);
     struct noise_row row = { .drawn = 0 };
     if (job->init != NULL) {
-        draw_posterior(drawn, job->init, &job->noise, d);
+        draw_posterior(picture, job->init, &job->noise, d);
     } else {
         row = noise_next_row(&job->noise, plan->initial_scale);
     }
     if (row.drawn == 0) {
-        draw_latents(latents, plain, &job->noise, d, job->init == NULL ? plan->initial_scale : plan->noise_scale);
+        draw_latents(noise, begin->plain, &job->noise, d, 1.0);
     }
-    for (size_t i = 0; job->init != NULL && i < size; i++) {
-        latents[i] = (float)(plan->picture_scale * (double)drawn[i] + (double)latents[i]);
+    bool starts = job->init != NULL && !job->from_noise;
+    for (size_t i = 0; i < size; i++) {
+        float noisy = (float)((starts ? plan->noise_scale : plan->initial_scale) * (double)noise[i]);
+        begin->latents[i] = starts ? (float)(plan->picture_scale * (double)picture[i] + (double)noisy) : noisy;
     }
     if (d->beside != 0) {
-        draw_posterior(drawn, job->masked, &job->noise, d);
-        for (size_t i = 0; i < area; i++) {
-            surround[i * d->beside] = job->mask[i];
-            memcpy(surround + i * d->beside + 1, drawn + i * d->channels, d->channels * sizeof *drawn);
-        }
+        begin_surround(begin->surround, job, d);
     }
-    free(drawn);
+    if (d->kept) {
+        begin_keep(begin->keep, picture, noise, job, d);
+    }
+    free(picture);
+    free(noise);
     return row;
 }
 
@@ -194,11 +230,13 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     size_t size = (size_t)d->height * d->width * d->channels;
     float *latents = memory_get_array(size, sizeof *latents);
     float *plain = trace == NULL ? NULL : memory_get_array(size, sizeof *plain);
-    size_t beside = (size_t)d->height * d->width * d->beside;
-    float *surround = memory_get_array(d->count * beside, sizeof *surround);
+    size_t beside = (size_t)d->height * d->width * d->beside, kept = buffer_size(d->keep) / d->count;
+    float *surround = memory_get_array(d->count * beside, sizeof *surround), *keep = memory_get(kept);
     struct noise_row *rows = memory_get_array(d->count, sizeof *rows);
     for (uint32_t i = 0; i < d->count; i++) {
-        rows[i] = image_start(latents, surround + i * beside, plain, plan, &jobs[i], d);
+        struct beginning begin = { .latents = latents, .surround = surround + i * beside, .keep = keep, .plain = plain };
+        rows[i] = image_start(&begin, plan, &jobs[i], d);
+        buffer_upload(d->keep, i * kept, keep, kept);
         if (rows[i].drawn == 0) {
             buffer_upload(d->latents, i * size * sizeof *latents, latents, size * sizeof *latents);
         }
@@ -221,17 +259,26 @@ static void latents_start(struct denoiser *d, const struct plan *plan, struct de
     free(latents);
     free(plain);
     free(surround);
+    free(keep);
+}
+
+/* All of one model's buffer into the other's. */
+static void buffer_take(struct buffer *to, const struct buffer *from) {
+    size_t bytes = buffer_size(to);
+    void *values = memory_get(bytes);
+    assert(buffer_size(from) == bytes);
+    buffer_download(from, 0, values, bytes);
+    buffer_upload(to, 0, values, bytes);
+    free(values);
 }
 
 static void latents_take(struct denoiser *d, const struct denoiser *before) {
-    size_t bytes = buffer_size(d->latents);
-    float *values = memory_get(bytes);
-    assert(buffer_size(before->latents) == bytes && d->beside == 0);
-    buffer_download(before->latents, 0, values, bytes);
-    buffer_upload(d->latents, 0, values, bytes);
-    buffer_download(before->history, 0, values, bytes);
-    buffer_upload(d->history, 0, values, bytes);
-    free(values);
+    assert(d->beside == 0);
+    buffer_take(d->latents, before->latents);
+    buffer_take(d->history, before->history);
+    if (d->kept) {
+        buffer_take(d->keep, before->keep);
+    }
 }
 
 /* What each image is guided by. */
@@ -299,12 +346,12 @@ static void window_upload(struct denoiser *d, const struct plan *plan, uint32_t 
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-enum { DENOISER_BUFFERS = 13 };
+enum { DENOISER_BUFFERS = 14 };
 
 static void list_buffers(struct denoiser *d, struct buffer **places[DENOISER_BUFFERS]) {
     struct buffer **all[DENOISER_BUFFERS] = { &d->latents, &d->history,  &d->noise, &d->table,
                                               &d->counter, &d->guidance, &d->slots, &d->added, &d->told,
-                                              &d->surround, &d->draws, &d->vectors, &d->belief };
+                                              &d->surround, &d->draws, &d->vectors, &d->belief, &d->keep };
     memcpy(places, all, sizeof all);
 }
 
@@ -313,7 +360,7 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
     uint32_t count = shape->count, height = shape->height, width = shape->width;
     struct denoiser d = { .backend = backend, .count = count, .height = height, .width = width,
                           .channels = unet->config.out_channels, .guided = shape->guided, .fresh = shape->fresh,
-                          .beside = unet->config.in_channels - unet->config.out_channels,
+                          .kept = shape->kept, .beside = unet->config.in_channels - unet->config.out_channels,
                           .latent_scale = shape->latent_scale, .added_width = unet->config.added_width,
                           .told_width = unet->config.told_width };
     uint32_t copies = d.guided ? 2 : 1;
@@ -324,7 +371,8 @@ enum err denoiser_init(struct denoiser *denoiser, const struct unet *unet, struc
                                        copies * count * d.told_width * sizeof(float),
                                        copies * sizeof(float) * count * height * width * d.beside,
                                        (d.fresh ? DENOISE_WINDOW : 1) * count * sizeof(struct noise_row),
-                                       unet_times_bytes(unet, times_of(&d, unet).steps, times_of(&d, unet).images), latents };
+                                       unet_times_bytes(unet, times_of(&d, unet).steps, times_of(&d, unet).images), latents,
+                                       d.kept ? sizeof(float) * count * height * width * (2 * d.channels + 1) : 0 };
     struct buffer **places[DENOISER_BUFFERS];
     list_buffers(&d, places);
     enum err err = viewer_init(&d.viewer, backend, shape->map, height, width, d.channels, error);

@@ -25,7 +25,7 @@ struct denoiser {
     uint32_t count, height, width, channels; /* of the latents */
     uint32_t beside;         /* channels that an inpainting U-Net sees beside the latents: mask and masked picture; or 0 */
     float latent_scale;      /* of the VAE's own latents to ours */
-    bool guided, fresh;
+    bool guided, fresh, kept;
     uint32_t told_width;     /* G: of the U-Net */
     uint32_t added_width;    /* A: of the U-Net */
     struct program *step;
@@ -45,12 +45,14 @@ struct denoiser {
     struct buffer *told;     /* [count,G]: sinusoids of guidance, for U-Nets that are told it. These are never guided */
     struct buffer *vectors;  /* of unet_times: what a window's timesteps add */
     struct buffer *surround; /* [count or 2*count,h,w,beside] */
+    struct buffer *keep;     /* [count,h,w,2C+1]: where kept: a picture's latents, its noise, 1 where it is drawn anew, else 0 */
     struct viewer viewer;
 };
 struct denoiser_shape {
     uint32_t count, height, width; /* of the latents */
     bool guided;
     bool fresh; /* for samplers that add noise on the way, too */
+    bool kept;  /* parts of pictures are kept, by a U-Net that is not for inpainting */
     float latent_scale;
     const struct latent_rgb *map; /* for previews, or NULL */
 };
@@ -70,8 +72,9 @@ struct denoise_job {
     uint32_t prompt, negative; /* slots of the cross_memory; negative unused where not guided */
     float *added, *added_negative; /* [A] each, where the U-Net has added conditioning */
     const float *init;   /* [h,w,2C]: the VAE's moments of the picture to start from, or NULL: nothing but noise */
+    bool from_noise;     /* where kept: init is not started from, only kept */
     const float *masked; /* inpainting U-Nets. [h,w,2C]: moments of the picture without what is to be drawn anew */
-    const float *mask;   /* inpainting U-Nets. [h,w]: 1 where it is drawn anew, else 0 */
+    const float *mask;   /* inpainting U-Nets, and where kept. [h,w]: 1 where it is drawn anew, else 0 */
 };
 
 /* Leaves the finished latents in denoiser->latents. `before` (or NULL: from noise or pictures): the denoiser of the same shape whose

@@ -208,6 +208,19 @@ static struct sampler_options options_of(const struct draft *draft) {
     return options;
 }
 
+/* What is kept of a picture while the rest is drawn anew: the picture, as noisy as the next evaluation sees it. */
+static void keep_picture(struct step_row *rows, const struct draft *draft) {
+    for (uint32_t i = 0; i < draft->count; i++) {
+        struct mix kept = { 1.0, 0.0 };
+        if (i + 1 < draft->count) {
+            double sigma = draft->levels[i + 1].sigma;
+            kept = method_explodes(draft->method) ? (struct mix){ 1.0, sigma } : mix_at(sigma);
+        }
+        rows[i].kept_picture = (float)kept.alpha;
+        rows[i].kept_noise = (float)kept.spread;
+    }
+}
+
 static struct plan plan_of(const struct draft *draft) {
     struct plan plan = { .rows = draft->rows, .first = draft->first, .all = draft->count, .initial_scale = initial_scale(draft), .picture_scale = 1.0,
                          .noise_scale = draft->start_sigma };
@@ -227,6 +240,7 @@ static struct plan plan_of(const struct draft *draft) {
     uint32_t begin = draft->part == PLAN_SECOND && draft_as_diffusers(draft) ? draft->first : 0;
     struct step_row *rows = memory_get_array(draft->count, sizeof *rows);
     sampler_rows(rows + begin, draft->levels + begin, draft->count - begin, &options);
+    keep_picture(rows, draft);
     memcpy(plan.table, rows + draft->first, plan.rows * sizeof *rows);
     free(rows);
     for (uint32_t i = 0; i < plan.rows; i++) {

@@ -47,6 +47,19 @@ class FilesTest(farm.FarmTest):
         self.seedfarm("check", sweep, status=2)
         self.assertIn("none.png", self.stderr)
 
+    def test_a_mask_keeps_what_is_black(self):
+        """With a model that is not one for inpainting: asked for anything else, only what is white changes."""
+        self.picture("start.png", 64, 48, 1)
+        black, half = bytes(64 * 48 * 3), bytes(64 * 24 * 3) + b"\xff" * (64 * 24 * 3)
+        farm.write_png(self.path("black.png"), 64, 48, black)
+        farm.write_png(self.path("half.png"), 64, 48, half)
+        def drawn(prompt, mask):
+            return json.loads(self.seedfarm("render", "--prompt", prompt, "--size", "64x48", "--steps", "3", "--json",
+                                            "--sampler", "Euler a", "--init", self.path("start.png"), "--mask", self.path(mask),
+                                            "-o", self.path("drawn.png")))["pixel_digest"]
+        self.assertEqual(drawn("a frog", "black.png"), drawn("neon sign of a penguin", "black.png"))
+        self.assertNotEqual(drawn("a frog", "half.png"), drawn("neon sign of a penguin", "half.png"))
+
     def test_memory_chooses_the_tiling(self):
         """Before work, once, and into the job: the same file is the same sweep wherever it is read."""
         text = "prompt: a frog\nsteps: 1\nseed: 1..2\nsize: [64x64, 512x512]\nvae_tiling: within {}\n"

@@ -2,10 +2,11 @@
 
     V/bin/python tests/golden/record.py [NAME ...]        (V: a virtual environment with tests/golden/requirements.txt)
 
-Replayed by tests/golden/test_golden.c. Schedules leading, trailing and linspace, plain or with -karras, -exponential or -beta,
-run diffusers' own pipeline with the scheduler class of the sampler; A1111's schedules, for which diffusers has no class, run the loops of k-diffusion and of
-A1111's DDIM, written below, around diffusers' U-Net. Everything in fp32 on the CPU, noise from one torch.Generator a
-picture. The demo model is also run in fp64: the test allows 20 times torch's own distance (the "distance" of a case).
+Replayed by tests/golden/test_golden.c. Schedules leading, trailing and linspace, plain or with -karras, -exponential or
+-beta, run diffusers' own pipeline with the scheduler class of the sampler; A1111's schedules, for which diffusers has no
+class, run the loops of k-diffusion and of A1111's DDIM, written below, around diffusers' U-Net. Everything in fp32 on the
+CPU, noise from one torch.Generator a picture. The demo model is also run in fp64: the test allows 20 times torch's own
+distance (the "distance" of a case).
 """
 import json
 import math

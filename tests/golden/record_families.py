@@ -3,8 +3,9 @@
     V/bin/python tests/golden/record_families.py [NAME ...]      (V: a virtual environment with tests/golden/requirements.txt)
 
 The models are those of families.py; their descriptions are written, too. Schedules leading, trailing and linspace run
-diffusers' own pipelines (base, and base with refiner: denoising_end and denoising_start) with the scheduler class of the
-sampler; a refiner alone, which diffusers draws nothing from noise with, runs diffusers' scheduler and modules in the loop below.
+diffusers' own pipelines (base, and base with refiner: denoising_end and denoising_start; SDXL's for inpainting with a U-Net
+that sees no mask) with the scheduler class of the sampler; a refiner alone, which diffusers draws nothing from noise with, runs
+diffusers' scheduler and modules in the loop below.
 An empty negative is diffusers' None.
 """
 import json
@@ -16,11 +17,13 @@ from pathlib import Path
 import diffusers
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers import (StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline,
+                       StableDiffusionXLPipeline)
 from safetensors.torch import save_file
 
 import families
 from record import CLASSES, FROG, Run, is_spacing, scheduler_fields, sigma_of
+from record_process import as_image, mask, picture
 
 HERE = Path(__file__).resolve().parent
 PIPELINES = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
@@ -58,6 +61,15 @@ SECOND = {
         case("DPM++ 2M", "linspace", 40, 24, 6, 5.0, negative="pixel art", seed=50, refiner_switch=0.6),
         case("Euler", "trailing", 24, 40, 5, 5.0, seed=51, refiner_switch=0.25),
     ],
+}
+
+# name -> model, cases with a picture (init: its number) of which a part is kept
+KEPT = {
+    "sdxl-c-kept": ("sdxl-c", [
+        case("Euler a", "leading", 40, 72, 5, 5.0, seed=60, init=1, strength=0.7),
+        case("DPM++ 2M", "trailing", 56, 40, 5, 1.0, seed=61, init=2, strength=1.0),
+        case("DDIM", "leading", 24, 40, 6, 4.0, negative="blue", seed=62, init=3, strength=0.5),
+    ]),
 }
 
 
@@ -181,6 +193,21 @@ class FamilyRun(Run):
         return self.tensors
 
 
+class KeptRun(FamilyRun):
+    """diffusers draws everything itself, from one generator."""
+
+    def diffusers(self):
+        job, parts = self.job, dict(self.pipe.components) | {"scheduler": self.scheduler_of(self.pipe)}
+        pipe = StableDiffusionXLInpaintPipeline(**parts, add_watermarker=False)
+        pipe.set_progress_bar_config(disable=True)
+        shown = {"init": picture(job["init"], job["width"], job["height"]), "mask": mask(job["init"], job["width"], job["height"])}
+        pipe(**self.embeds(self.encoded), image=as_image(shown["init"]), mask_image=as_image(shown["mask"]), width=job["width"],
+             height=job["height"], strength=job["strength"], num_inference_steps=job["steps"], guidance_scale=job["cfg"],
+             output_type="latent", generator=torch.Generator().manual_seed(job["seed"]),
+             callback_on_step_end=lambda _pipe, _i, _t, values: self.keep(values["latents"]) or values)
+        self.tensors |= shown
+
+
 def load(folder, kind):
     options = dict(safety_checker=None) if kind == "sd" else dict(add_watermarker=False)
     pipe = PIPELINES[kind].from_pretrained(folder, torch_dtype=torch.float32, **options)
@@ -198,11 +225,11 @@ def ids_of(pipe, text):
 
 
 @torch.no_grad()
-def draw(name, cases, pipe, refiner=None, first=0):
+def draw(name, cases, pipe, refiner=None, first=0, kind=FamilyRun):
     """The tensors of `cases`, which are numbered from `first` on."""
     tensors = {}
     for place, job in enumerate(cases, first):
-        made = FamilyRun(pipe, job, refiner).run()
+        made = kind(pipe, job, refiner).run()
         for text, word in (("prompt", "ids"), ("negative", "uncond_ids")):
             for ids, tail in zip(ids_of(pipe, job[text]), ("", "_2")):
                 made[word + tail] = ids
@@ -236,6 +263,9 @@ def main(wanted):
         if not wanted or name in wanted:
             base, refiner = name.split("+")
             keep(name, cases, draw(name, cases, pipes[base], pipes[refiner]))
+    for name, (model, cases) in KEPT.items():
+        if not wanted or name in wanted:
+            keep(name, cases, draw(name, cases, pipes[model], kind=KeptRun))
     shutil.rmtree(work)
 
 

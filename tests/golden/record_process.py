@@ -1,12 +1,14 @@
 """Record goldens of the process with the diffusers library: pictures to start from, inpainting, LCM, guidance rescale, another
-prediction than the model's. tests/golden/process-{a,inpaint,lcm}.{json,safetensors}.
+prediction than the model's, masks with a model that is not for inpainting.
+tests/golden/process-{a,inpaint,lcm,kept}.{json,safetensors}.
 
-    V/bin/python tests/golden/record_process.py        (V: a virtual environment with tests/golden/requirements.txt)
+    V/bin/python tests/golden/record_process.py [NAME ...]        (V: a virtual environment with tests/golden/requirements.txt)
 
-Replayed by tests/golden/test_process.c. diffusers' own pipelines draw everything from the one generator, so that the order of the
+Replayed by tests/golden/test_golden.c. diffusers' own pipelines draw everything from the one generator, so that the order of the
 draws is theirs. Pictures are random smooth ones, masks a rectangle and some noise.
 """
 import json
+import sys
 
 import torch
 from diffusers import (LCMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline,
@@ -56,6 +58,17 @@ LCM = [
     case("Euler", "trailing", 40, 24, 3, 4.0, seed=3),
     case("LCM", "lcm", 42, 26, 4, 8.0, init=2, strength=0.8, seed=4),  # 21x13 latents
 ]
+KEPT = [
+    case("Euler", "leading", 40, 24, 5, 5.0, init=1),
+    case("Euler", "trailing-karras", 64, 48, 6, 5.0, init=2, strength=0.7, seed=1),
+    case("Euler a", "trailing", 40, 24, 6, 5.0, negative="blue", init=3, strength=0.6, seed=2),
+    case("DDIM", "linspace", 40, 24, 6, 5.0, init=4, seed=3),  # whose steps end elsewhere than the next one begins
+    case("DDIM", "trailing", 44, 28, 6, 5.0, init=5, strength=0.8, seed=4),  # 11x7 latents
+    case("DPM++ 2M", "leading", 24, 40, 6, 1.0, init=1, strength=0.7, seed=5),
+    case("DPM++ 2M", "trailing", 40, 24, 5, 5.0, init=2, seed=6),
+    case("LCM", "lcm", 40, 24, 4, 1.0, init=3, strength=0.9, seed=7),
+    case("Euler a", "leading", 40, 24, 5, 5.0, init=4, seed=8),
+]
 
 
 def picture(number, width, height):
@@ -77,7 +90,7 @@ def as_image(tensor):
     return Image.fromarray(tensor.numpy())
 
 
-def run(pipe, job):
+def run(pipe, job, masked):
     tensors, steps = {}, []
     encode = lambda text: pipe.encode_prompt(text, "cpu", 1, False, clip_skip=job["clip_skip"] - 1 or None)[0]
     guided = job["cfg"] > 1 and pipe.unet.config.time_cond_proj_dim is None
@@ -96,7 +109,7 @@ def run(pipe, job):
     else:
         tensors["init"] = picture(job["init"], job["width"], job["height"])
         arguments |= dict(image=as_image(tensors["init"]), strength=job["strength"])
-        if pipe.unet.config.in_channels == 9:
+        if masked:
             tensors["mask"] = mask(job["init"], job["width"], job["height"])
             arguments |= dict(mask_image=as_image(tensors["mask"]), width=job["width"], height=job["height"])
             made = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
@@ -115,11 +128,11 @@ def run(pipe, job):
 
 
 @torch.no_grad()
-def record(name, model, cases):
+def record(name, model, cases, masked):
     pipe = load(HERE / "models" / model, torch.float32)
     tensors = {}
     for place, job in enumerate(cases):
-        made, image = run(pipe, job)
+        made, image = run(pipe, job, masked)
         tensors |= {f"{place}.{key}": value.contiguous().clone() for key, value in made.items()}
         latents = [round(made[k].abs().max().item(), 3) for k in made if k.startswith("latents")]
         print(name, job["sampler"], job["schedule"], latents, "picture", image.std().item(), flush=True)
@@ -128,6 +141,7 @@ def record(name, model, cases):
 
 
 if __name__ == "__main__":
-    record("process-a", "tiny-a", PLAIN)
-    record("process-inpaint", "tiny-inpaint", INPAINT)
-    record("process-lcm", "tiny-lcm", LCM)
+    sets = {"process-a": ("tiny-a", PLAIN, False), "process-inpaint": ("tiny-inpaint", INPAINT, True),
+            "process-lcm": ("tiny-lcm", LCM, False), "process-kept": ("tiny-a", KEPT, True)}
+    for name in sys.argv[1:] or sets:
+        record(name, *sets[name])

@@ -106,17 +106,20 @@ static void test_subject(void **state) {
     scene_close(&scene);
 }
 
-/* A card's, where one is emulated: a few cases, for it takes its time. */
+/* A card's, where one is emulated: a few cases, for it takes its time. What halves cost is known of two models (numerics.json). */
 static int test_device(const char *device, const char *numerics) {
     struct subject subjects[] = {
         { device, numerics, "tiny-a", "tests/golden/models/tiny-a", 16 },
         { device, numerics, "tiny-b", "tests/golden/models/tiny-b", 8 },
+        { device, numerics, "process-kept", "tests/golden/models/tiny-a", 4 },
     };
     const struct CMUnitTest tests[] = {
         { "tiny-a", test_subject, NULL, NULL, &subjects[0] },
         { "tiny-b", test_subject, NULL, NULL, &subjects[1] },
     };
-    return cmocka_run_group_tests_name(device, tests, NULL, NULL);
+    const struct CMUnitTest single[] = { { "process-kept", test_subject, NULL, NULL, &subjects[2] } };
+    int failed = cmocka_run_group_tests_name(device, tests, NULL, NULL);
+    return strcmp(numerics, "fp32") != 0 ? failed : failed + cmocka_run_group_tests_name("fp32", single, NULL, NULL);
 }
 
 int main(int count, char **arguments) {
@@ -127,6 +130,8 @@ int main(int count, char **arguments) {
         { "cpu", "fp32", "process-a", "tests/golden/models/tiny-a", 1 },
         { "cpu", "fp32", "process-inpaint", "tests/golden/models/tiny-inpaint", 1 },
         { "cpu", "fp32", "process-lcm", "tests/golden/models/tiny-lcm", 1 },
+        { "cpu", "fp32", "process-kept", "tests/golden/models/tiny-a", 1 },
+        { "reference", "fp32", "process-kept", "tests/golden/models/tiny-a", 1 },
         { "reference", "fp32", "tiny-a", "tests/golden/models/tiny-a", 1 },
         { "reference", "fp32", "tiny-b", "tests/golden/models/tiny-b", 1 },
         { "reference", "fp32", "demo", "models/demo", 5 },

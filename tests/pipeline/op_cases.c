@@ -390,7 +390,7 @@ static struct tensor record_latent_input(struct bench *b, const struct problem *
     struct buffer *table = hold_buffer(b, sizeof rows);
     buffer_upload(table, 0, rows, sizeof rows);
     return op_latent_input(b->program, input(b, 0, b->first, b->count, p->h, p->w, p->c),
-                           program_bind(b->program, table, 0, 3, 1, 1, 16), input_ints(b, &(int32_t){ 1 }, 1, 1), 1);
+                           program_bind(b->program, table, 0, 3, 1, 1, STEP_ROW_WIDTH), input_ints(b, &(int32_t){ 1 }, 1, 1), 1);
 }
 
 static struct tensor record(struct bench *b, const struct problem *p) {

@@ -55,7 +55,7 @@ static float wave(int seed, int i) {
 }
 
 struct update_case {
-    bool guided, history, noise, belief;
+    bool guided, history, noise, belief, kept;
     float rescale;         /* of the first image; the second one's is 0 */
     float limit, quantile; /* of the believed picture */
 };
@@ -109,7 +109,7 @@ static void believe(double z[PLACES], const double *x, const double *e, const st
 /* Three steps of one program: the counter walks down the table, latent and history carry over. */
 static void check_update(struct backend *backend, struct update_case c) {
     float latent[ALL], prediction[2 * ALL], history[ALL], noise[STEPS * ALL], belief[ALL];
-    float guidance[BATCH][2] = { { 7.5f, c.rescale }, { 1.5f, 0.0f } };
+    float kept[ALL / 4][9], guidance[BATCH][2] = { { 7.5f, c.rescale }, { 1.5f, 0.0f } };
     struct step_row rows[STEPS];
     double x[ALL], h[ALL];
     for (int i = 0; i < ALL; i++) {
@@ -122,25 +122,32 @@ static void check_update(struct backend *backend, struct update_case c) {
     for (int i = 0; i < STEPS * ALL; i++) {
         noise[i] = wave(4, i);
     }
+    for (int i = 0; i < ALL / 4; i++) {
+        for (int k = 0; k < 9; k++) {
+            kept[i][k] = k < 8 ? wave(5, 9 * i + k) : (float)(i % 3 == 0);
+        }
+    }
     for (int s = 0; s < STEPS; s++) {
         rows[s] = (struct step_row){ .x_scale = 0.9f + (float)s, .model = -0.2f, .history = 0.3f, .noise = 0.7f,
                                      .history_x = 0.11f, .history_model = 1.2f, .history_keep = 0.5f, .belief_x = 1.3f,
                                      .belief_model = -0.8f, .belief = 0.6f, .history_belief = -0.4f, .limit = c.limit,
-                                     .quantile = c.quantile };
+                                     .quantile = c.quantile, .kept_picture = 0.4f, .kept_noise = 3.0f - (float)s };
     }
     int32_t zero = 0, counted = 0;
     struct buffer *buffers[] = { hold(backend, latent, sizeof latent),     hold(backend, prediction, sizeof prediction),
                                  hold(backend, history, sizeof history),   hold(backend, noise, sizeof noise),
                                  hold(backend, guidance, sizeof guidance), hold(backend, rows, sizeof rows),
-                                 hold(backend, &zero, sizeof zero),        hold(backend, latent, sizeof latent) };
+                                 hold(backend, &zero, sizeof zero),        hold(backend, latent, sizeof latent),
+                                 hold(backend, kept, sizeof kept) };
     struct program *p = program_create(backend);
     op_update(p, program_bind(p, buffers[0], 0, BATCH, 5, 3, 4),
               program_bind(p, buffers[1], 0, c.guided ? 2 * BATCH : BATCH, 5, 3, 4),
               c.guided ? program_bind(p, buffers[4], 0, BATCH, 1, 1, 2) : TENSOR_NONE,
               c.history ? program_bind(p, buffers[2], 0, BATCH, 5, 3, 4) : TENSOR_NONE,
               c.noise ? program_bind(p, buffers[3], 0, STEPS * BATCH, 5, 3, 4) : TENSOR_NONE,
+              c.kept ? program_bind(p, buffers[8], 0, BATCH, 5, 3, 9) : TENSOR_NONE,
               c.belief ? program_bind(p, buffers[7], 0, BATCH, 5, 3, 4) : TENSOR_NONE,
-              program_bind(p, buffers[5], 0, STEPS, 1, 1, 16), program_bind(p, buffers[6], 0, 1, 1, 1, 1));
+              program_bind(p, buffers[5], 0, STEPS, 1, 1, STEP_ROW_WIDTH), program_bind(p, buffers[6], 0, 1, 1, 1, 1));
     program_finish(p);
     assert_int_equal(program_memory(p), 0);
     for (int s = 0; s < STEPS; s++) {
@@ -166,6 +173,10 @@ static void check_update(struct backend *backend, struct update_case c) {
             h[i] = c.history ? rows[s].history_x * x[i] + rows[s].history_model * now +
                                    rows[s].history_belief * picture + rows[s].history_keep * h[i]
                              : h[i];
+            const float *beside = kept[i / 4];
+            if (c.kept && beside[8] == 0.0f) {
+                next = rows[s].kept_picture * (double)beside[i % 4] + rows[s].kept_noise * (double)beside[4 + i % 4];
+            }
             x[i] = next;
             assert_true(fabs(belief[i] - (c.belief ? picture : wave(1, i))) <= 1e-6 * (1.0 + fabs(picture)));
             assert_true(fabs(latent[i] - next) <= 1e-6 * (1.0 + fabs(next)));
@@ -183,13 +194,13 @@ static void update_follows_its_row(void **state) {
     const char *const devices[] = { "reference", DEVICE };
     for (int d = 0; d < 2; d++) {
         struct backend *backend = make(devices[d]);
-        for (int bits = 0; bits < 16; bits++) {
-            bool guided = bits & 1, history = bits & 2, noise = bits & 4, belief = bits & 8;
-            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.0f, 0.0f, 0.0f });
-            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.7f, 0.0f, 0.0f });
-            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.0f, 0.8f, 0.0f });
-            check_update(backend, (struct update_case){ guided, history, noise, belief, 1.0f, 1.5f, 0.9f });
-            check_update(backend, (struct update_case){ guided, history, noise, belief, 0.0f, 100.0f, 1.0f });
+        for (int bits = 0; bits < 32; bits++) {
+            bool guided = bits & 1, history = bits & 2, noise = bits & 4, belief = bits & 8, kept = bits & 16;
+            check_update(backend, (struct update_case){ guided, history, noise, belief, kept, 0.0f, 0.0f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, kept, 0.7f, 0.0f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, kept, 0.0f, 0.8f, 0.0f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, kept, 1.0f, 1.5f, 0.9f });
+            check_update(backend, (struct update_case){ guided, history, noise, belief, kept, 0.0f, 100.0f, 1.0f });
         }
         backend_destroy(backend);
     }
@@ -244,7 +255,7 @@ static void check_timestep(struct backend *backend, uint32_t dim, bool flip, flo
     memset(all, 0xff, sizeof all);
     struct buffer *taken = hold(backend, all, sizeof all);
     struct program *p = program_create(backend);
-    struct tensor made = op_timestep(p, program_bind(p, table, 0, ROWS, 1, 1, 16), COPIES, dim, flip, shift);
+    struct tensor made = op_timestep(p, program_bind(p, table, 0, ROWS, 1, 1, STEP_ROW_WIDTH), COPIES, dim, flip, shift);
     op_copy(p, program_bind(p, taken, 0, ROWS * COPIES, 1, 1, dim), made);
     run_to_end(p, backend);
     buffer_download(taken, 0, all, sizeof all);
@@ -334,7 +345,7 @@ static void latent_input_copies(void **state) {
                                  hold(backend, &zero, sizeof zero), hold(backend, out, sizeof out) };
     struct program *p = program_create(backend);
     struct tensor made = op_latent_input(p, program_bind(p, buffers[0], 0, BATCH, 2, 1, 4),
-                                         program_bind(p, buffers[1], 0, 1, 1, 1, 16),
+                                         program_bind(p, buffers[1], 0, 1, 1, 1, STEP_ROW_WIDTH),
                                          program_bind(p, buffers[2], 0, 1, 1, 1, 1), 2);
     assert_int_equal(made.n, 2 * BATCH);
     op_copy(p, program_bind(p, buffers[3], 0, 2 * BATCH, 2, 1, 4), made);

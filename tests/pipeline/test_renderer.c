@@ -51,6 +51,9 @@ static struct render_job job_of(uint64_t seed) {
                                 .cfg = 4.0, .sampler = "Euler", .schedule = "karras", .clip_skip = 1 };
 }
 
+enum { SIZE = 40 * 24 * 3 };
+static uint8_t picture[SIZE];
+
 static struct renderer *renderer_of(uint64_t budget) {
     struct renderer *renderer;
     struct error error;
@@ -99,12 +102,72 @@ static void test_bad_jobs(void **state) {
     struct render_job two[2] = { job_of(0), job_of(1) };
     two[1].steps = 4;
     refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, refiner_switch,"
-           " guided or not, and from a picture or not, jobs 1 and 2 differ");
+           " guided or not, from a picture or not, and masked or not, jobs 1 and 2 differ");
     two[1] = job_of(1);
     two[1].cfg = 1.0;
     refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, refiner_switch,"
-           " guided or not, and from a picture or not, jobs 1 and 2 differ");
+           " guided or not, from a picture or not, and masked or not, jobs 1 and 2 differ");
+    two[1] = two[0] = job_of(1);
+    two[0].init = two[1].init = two[1].mask = picture;
+    refuse(two, 2, ERR_INVALID, "batch: want one size, steps, sampler, schedule, prediction, vae_tiling, strength, refiner_switch,"
+           " guided or not, from a picture or not, and masked or not, jobs 1 and 2 differ");
+    two[1].init = NULL;
+    refuse(&two[1], 1, ERR_INVALID, "init: want a picture that the mask is laid on, job has mask alone");
     refuse(two, 0, ERR_INVALID, "batch: want a job, got 0 jobs");
+}
+
+/* The picture that a renderer makes of a job, the caller's to free. */
+static uint8_t *drawn_by(struct renderer *renderer, const struct render_job *job) {
+    struct render_output output = { 0 };
+    struct error error;
+    ok(renderer_render(renderer, job, 1, NULL, NULL, &output, &error), &error);
+    assert_non_null(output.rgb);
+    return output.rgb;
+}
+
+static void check_same(struct renderer *one, struct renderer *other, const struct render_job *a, const struct render_job *b,
+                       bool same) {
+    uint8_t *left = drawn_by(one, a), *right = drawn_by(other, b);
+    assert_int_equal(memcmp(left, right, SIZE) == 0, same);
+    free(left);
+    free(right);
+}
+
+/* A model that sees no mask: what is black stays whatever is asked for, all white is as without a mask, and a refiner goes on
+ * keeping what the first model kept. */
+static void test_kept(void **state) {
+    (void)state;
+    static uint8_t white[SIZE], black[SIZE], half[SIZE];
+    struct renderer *renderer = renderer_of(0), *two = renderer_of(0);
+    struct error error;
+    ok(renderer_refine(two, model, &error), &error);
+    memset(white, 255, SIZE);
+    memset(half, 255, SIZE / 2);
+    for (size_t i = 0; i < SIZE; i++) {
+        picture[i] = (uint8_t)(i * i / 97 + i / 7);
+    }
+    struct render_job plain = job_of(3), masked, other;
+    plain.schedule = "trailing";
+    plain.steps = 5;
+    plain.init = picture;
+    plain.strength = 0.8;
+    plain.refiner_switch = 0.5;
+    masked = plain;
+    masked.mask = white;
+    check_same(renderer, renderer, &plain, &masked, true);
+    for (int whole = 0; whole < 2; whole++) {
+        masked.strength = whole ? 1.0 : 0.8;
+        masked.mask = black;
+        other = masked;
+        other.prompt = "a castle";
+        check_same(renderer, renderer, &masked, &other, true);
+        check_same(two, two, &masked, &other, true);
+        masked.mask = other.mask = half;
+        check_same(renderer, renderer, &masked, &other, false);
+        check_same(renderer, two, &masked, &masked, true); /* one model as its own refiner */
+    }
+    renderer_destroy(two);
+    renderer_destroy(renderer);
 }
 
 static void test_budget(void **state) {
@@ -370,7 +433,7 @@ static void test_broken_models(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_kept), cmocka_unit_test(test_budget),
         cmocka_unit_test(test_prediction),
         cmocka_unit_test(test_what_would_fit), cmocka_unit_test(test_budget_with_loras),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),

@@ -123,8 +123,9 @@ struct cuda_update {
     const void *prediction; /* own, [images or 2*images,...] */
     const float *guidance;  /* [images,2]: cfg and rescale; NULL: unguided */
     const float *noise;     /* or NULL */
+    const float *kept;      /* or NULL */
     const struct step_row *table;
-    uint32_t steps, images;
+    uint32_t steps, images, channels;
     size_t image; /* elements */
 };
 void kernel_update(cudaStream_t stream, enum dtype dtype, const struct cuda_update *update);

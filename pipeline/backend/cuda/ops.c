@@ -153,9 +153,11 @@ static void update(struct cuda *cuda, const struct program *program, const struc
                                   .prediction = program_data(program, op->in[0]),
                                   .guidance = cuda_input(program, op->in[1]),
                                   .noise = cuda_input(program, op->in[2]),
+                                  .kept = cuda_input(program, op->in[4]),
                                   .table = program_data(program, op->in[3]),
                                   .steps = op->in[3].n,
                                   .images = latent.n,
+                                  .channels = latent.c,
                                   .image = elements(latent) / latent.n };
     if (tensor_exists(op->in[2]) && op->in[2].n / latent.n < update.steps) {
         update.steps = op->in[2].n / latent.n;

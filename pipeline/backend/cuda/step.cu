@@ -122,6 +122,14 @@ __device__ static double threshold(const image<T> &im, const struct step_row &ro
     return fmin(fmax(low + (place - whole) * (high - low), 1.0), (double)row.limit);
 }
 
+/* As host_ops.c: what is kept at value i of the image, or `drawn`. */
+__device__ static double keep(const struct cuda_update &u, const struct step_row &row, size_t i, double drawn) {
+    size_t place = (blockIdx.x * u.image + i) / u.channels, channel = i % u.channels;
+    const float *picture = u.kept + place * (2 * u.channels + 1), *noise = picture + u.channels;
+    double kept = (double)row.kept_picture * (double)picture[channel] + (double)row.kept_noise * (double)noise[channel];
+    return noise[u.channels] == 0.0f ? kept : drawn;
+}
+
 /* A block an image. */
 template <class T> __global__ void update_kernel(struct cuda_update u) {
     __shared__ double shared[UPDATE / WARP];
@@ -167,6 +175,9 @@ template <class T> __global__ void update_kernel(struct cuda_update u) {
         }
         if (belief != nullptr) {
             belief[i] = (float)z;
+        }
+        if (u.kept != nullptr) {
+            next = keep(u, row, i, next);
         }
         x[i] = (float)next;
     }
