@@ -61,7 +61,7 @@ static enum err card_make(struct model_card *card, const char *text, const struc
         return err;
     const struct model_files files = { .model = card->path };
     const struct render_size size = { .width = card->width, .height = card->height, .batch = card->batch, .guided = true };
-    (void)!model_memory(&card->need, device, &files, &size, &card->complete); /* the sentence is part of the answer */
+    (void)!model_memory(&card->need, device, &files, NULL, &size, &card->complete); /* the sentence is part of the answer */
     device_close(device);
     return ERR_OK;
 }

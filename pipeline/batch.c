@@ -313,6 +313,28 @@ static void batch_release(struct batch *batch) {
     free(batch->added);
     free(batch->starts);
     plan_release(&batch->plan);
+    *batch = (struct batch){ .jobs = batch->jobs, .count = batch->count, .trace = batch->trace };
+}
+
+static enum err prepare_both(struct renderer *renderer, struct batch *batch, struct batch *second, struct error *error) {
+    enum err err = prepare(renderer, batch, PLAN_FIRST, error);
+    return err == ERR_OK ? prepare(renderer->refiner, second, PLAN_SECOND, error) : err;
+}
+
+/* Model and refiner share one budget: where a batch does not fit into it beside what either keeps of others, all that goes. */
+static enum err prepare_all(struct renderer *renderer, struct batch *batch, struct batch *second, struct error *error) {
+    if (renderer->refiner == NULL) {
+        return prepare(renderer, batch, PLAN_WHOLE, error);
+    }
+    enum err err = prepare_both(renderer, batch, second, error);
+    if (err == ERR_MEMORY) {
+        batch_release(batch);
+        batch_release(second);
+        renderer_forget(renderer);
+        renderer_forget(renderer->refiner);
+        err = prepare_both(renderer, batch, second, error);
+    }
+    return err;
 }
 
 enum err renderer_render(struct renderer *renderer, const struct render_job *jobs, size_t count,
@@ -325,10 +347,7 @@ enum err renderer_render(struct renderer *renderer, const struct render_job *job
         return error_set(error, ERR_INVALID, "batch: want %s, got %zu jobs", count == 0 ? "a job" : "one job for a trace",
                          count);
     }
-    enum err err = prepare(renderer, &batch, renderer->refiner == NULL ? PLAN_WHOLE : PLAN_FIRST, error);
-    if (err == ERR_OK && renderer->refiner != NULL) {
-        err = prepare(renderer->refiner, &second, PLAN_SECOND, error);
-    }
+    enum err err = prepare_all(renderer, &batch, &second, error);
     if (err == ERR_OK) {
         err = render(renderer, &batch, &second, watch, error);
     }

@@ -9,29 +9,44 @@
 
 enum { PROCESS_BYTES = 16 << 20 }; /* code, scratch of threads, a tokenizer of 49408 tokens */
 
-/* A model on a device that counts, and what its weights and runs may take together. */
+/* A model on a device that counts, and what weights and runs may take together. */
 struct planned {
     struct device planner;
     struct model *model;
+    struct model *refiner; /* or NULL */
     uint64_t budget; /* bytes, 0: no bound */
 };
 
-static enum err plan(struct planned *planned, struct device *device, const struct model_files *files, struct error *error) {
+static enum err plan(struct planned *planned, struct device *device, const struct model_files *files,
+                     const struct model_files *refiner, struct error *error) {
     *planned = (struct planned){ .planner = { backend_create_planner(device == NULL ? NULL : device->backend) } };
-    return model_load_files(&planned->model, &planned->planner, files, error);
+    enum err err = model_load_files(&planned->model, &planned->planner, files, error);
+    if (err == ERR_OK && refiner != NULL && (err = model_load_files(&planned->refiner, &planned->planner, refiner, error)) != ERR_OK) {
+        error_prefix(error, "refiner");
+    }
+    return err;
 }
 
 static void planned_release(struct planned *planned) {
     model_destroy(planned->model);
+    model_destroy(planned->refiner);
     backend_destroy(planned->planner.backend);
 }
 
+/* Both models' runs are there before the first step. */
 static enum err need_of(struct memory_need *need, const struct planned *planned, const struct render_size *size,
                         struct error *error) {
-    uint64_t run;
-    enum err err = render_memory(&run, planned->model, size, error);
+    struct render_size own = *size;
+    uint64_t run, second = 0;
+    own.refined = planned->refiner != NULL;
+    enum err err = render_memory(&run, planned->model, &own, error);
+    if (err == ERR_OK && planned->refiner != NULL) {
+        err = render_memory(&second, planned->refiner, size, error);
+    }
     if (err == ERR_OK) {
-        *need = (struct memory_need){ model_shape(planned->model)->weight_bytes, run, PROCESS_BYTES };
+        uint64_t weights = model_shape(planned->model)->weight_bytes;
+        weights += planned->refiner == NULL ? 0 : model_shape(planned->refiner)->weight_bytes;
+        *need = (struct memory_need){ weights, run + second, PROCESS_BYTES };
     }
     return err;
 }
@@ -43,9 +58,9 @@ static bool fits(const struct planned *planned, struct render_size size) {
 }
 
 enum err model_memory(struct memory_need *need, struct device *device, const struct model_files *files,
-                      const struct render_size *size, struct error *error) {
+                      const struct model_files *refiner, const struct render_size *size, struct error *error) {
     struct planned planned;
-    enum err err = plan(&planned, device, files, error);
+    enum err err = plan(&planned, device, files, refiner, error);
     if (err == ERR_OK) {
         err = need_of(need, &planned, size, error);
     }
@@ -127,20 +142,21 @@ static void advise(char *text, size_t room, const struct planned *planned, const
 }
 
 enum err model_memory_check(struct memory_need *out, struct device *device, const struct model_files *files,
-                            const struct render_size *size, uint64_t budget_bytes, struct error *error) {
+                            const struct model_files *refiner, const struct render_size *size, uint64_t budget_bytes,
+                            struct error *error) {
     struct planned planned;
     struct memory_need need;
     char advice[120];
-    enum err err = plan(&planned, device, files, error);
+    enum err err = plan(&planned, device, files, refiner, error);
     planned.budget = budget_bytes;
     if (err == ERR_OK) {
         err = need_of(&need, &planned, size, error);
     }
     if (err == ERR_OK && budget_bytes != 0 && need.weights + need.run > budget_bytes) {
         advise(advice, sizeof advice, &planned, size);
-        err = error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the model's weights need %"
-                        PRIu64 " and a batch of %u at %ux%u %" PRIu64 ", %" PRIu64 " too many; %s", budget_bytes, need.weights,
-                        size->batch, size->width, size->height, need.run, need.weights + need.run - budget_bytes, advice);
+        err = error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the weights of %s need %"
+                        PRIu64 " and a batch of %u at %ux%u %" PRIu64 ", %" PRIu64 " too many; %s", budget_bytes,
+                        refiner == NULL ? "the model" : "model and refiner", need.weights, size->batch, size->width, size->height, need.run, need.weights + need.run - budget_bytes, advice);
     }
     planned_release(&planned);
     if (err == ERR_OK) {

@@ -143,6 +143,7 @@ struct render_size {
     uint32_t width, height, batch;
     bool guided;
     uint32_t vae_tiling;
+    bool refined; /* render_memory: a refiner walks on, and decodes */
 };
 enum { TILING_MOST = 1024, TILING_LEAST = 256 }; /* tilings that memory is offered: these, and what is halfway between */
 /* Memory of a run beside the weights, known before any work. */
@@ -155,13 +156,15 @@ struct memory_need {
     uint64_t run;     /* render_memory */
     uint64_t process; /* all else that a process holds: code, threads' scratch, tokenizers */
 };
+/* `refiner` (or NULL): what renderer_refine will be given. The need is that of both together, then: they are held at once. */
 MUST_USE enum err model_memory(struct memory_need *need, struct device *device, const struct model_files *files,
-                               const struct render_size *size, struct error *error);
+                               const struct model_files *refiner, const struct render_size *size, struct error *error);
 /* The same, and ERR_MEMORY where weights and run want more than `budget_bytes` (0: no bound): both values, how much is missing, and
  * what would fit by the same plan: the largest smaller batch; else, of one picture, a vae_tiling, and the largest smaller size of
  * the same aspect. */
 MUST_USE enum err model_memory_check(struct memory_need *need, struct device *device, const struct model_files *files,
-                                     const struct render_size *size, uint64_t budget_bytes, struct error *error);
+                                     const struct model_files *refiner, const struct render_size *size, uint64_t budget_bytes,
+                                     struct error *error);
 
 /* budget_bytes bounds what the renderer may hold at once (0: no bound): a batch that needs more is ERR_MEMORY, both
  * values said, before work starts. */
@@ -174,7 +177,7 @@ uint64_t renderer_held(const struct renderer *renderer);
 void renderer_bound(struct renderer *renderer, uint64_t budget_bytes);
 
 /* From here on the renderer's jobs are handed on to `refiner` (its latents must be of the same kind) where their refiner_switch says.
- * The refiner gets half of the budget. */
+ * The budget is for both. */
 MUST_USE enum err renderer_refine(struct renderer *renderer, struct model *refiner, struct error *error);
 
 /* Do a job's pixels not depend on what is drawn beside it? Always on a CPU; never on a card, whose libraries choose their

@@ -71,22 +71,28 @@ static uint64_t bytes_needed(const struct renderer *renderer, uint64_t buffers, 
     return bytes;
 }
 
+/* The renderer's own part of the budget; not 0 where there is one. */
+static uint64_t own_budget(const struct renderer *renderer) {
+    uint64_t beside = renderer->beside == NULL ? 0 : bytes_needed(renderer->beside, 0, 0);
+    return renderer->budget > beside ? renderer->budget - beside : renderer->budget != 0;
+}
+
 /* Make room under the budget for something of these sizes (`what` names it), forgetting old runs where that helps, and
  * have the scratch for it. */
 static enum err make_room(struct renderer *renderer, uint64_t buffers, uint64_t scratch, const char *what,
                           struct error *error) {
-    while (renderer->budget != 0 && renderer->run_count > 0 &&
-           bytes_needed(renderer, buffers, scratch) > renderer->budget) {
+    uint64_t budget = own_budget(renderer);
+    while (budget != 0 && renderer->run_count > 0 && bytes_needed(renderer, buffers, scratch) > budget) {
         forget_oldest_run(renderer);
     }
     uint64_t needed = bytes_needed(renderer, buffers, scratch);
-    if (renderer->budget != 0 && needed > renderer->budget) {
-        return error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, %s needs %" PRIu64,
-                         renderer->budget, what, needed);
+    if (budget != 0 && needed > budget) {
+        return error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, %s needs %" PRIu64, budget,
+                         what, needed);
     }
     uint64_t size = scratch_needed(renderer, scratch);
     uint64_t held = renderer->scratch == NULL ? 0 : buffer_size(renderer->scratch);
-    if (held < size || (renderer->budget != 0 && held > size)) {
+    if (held < size || (budget != 0 && held > size)) {
         buffer_destroy(renderer->scratch);
         renderer->scratch = NULL;
         enum err err = buffer_create(&renderer->scratch, renderer->model->backend, size, error);
@@ -101,6 +107,14 @@ static enum err make_room(struct renderer *renderer, uint64_t buffers, uint64_t 
         }
     }
     return ERR_OK;
+}
+
+void renderer_forget(struct renderer *renderer) {
+    while (renderer->run_count > 0) {
+        forget_run(renderer, 0);
+    }
+    buffer_destroy(renderer->scratch);
+    renderer->scratch = NULL;
 }
 
 enum err renderer_have_slots(struct renderer *renderer, size_t count, struct error *error) {
@@ -166,7 +180,7 @@ enum err renderer_encoding(struct encoding *encoding, struct renderer *renderer,
 enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error) {
     struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch,
                              .guided = size->guided && model->unet.config.told_width == 0, .fresh = true,
-                             .kept = !start_inpaints(model), .vae_tiling = size->vae_tiling };
+                             .kept = !start_inpaints(model), .vae_tiling = size->vae_tiling, .first = size->refined };
     struct conditions conditions;
     struct run *run = NULL;
     enum err err = renderer_check_size(model, size->width, size->height, size->batch, error);
@@ -215,12 +229,9 @@ void renderer_destroy(struct renderer *renderer) {
     if (renderer == NULL) {
         return;
     }
-    while (renderer->run_count > 0) {
-        forget_run(renderer, 0);
-    }
+    renderer_forget(renderer);
     renderer_destroy(renderer->refiner);
     conditions_release(&renderer->conditions);
-    buffer_destroy(renderer->scratch);
     free(renderer);
 }
 
@@ -231,8 +242,7 @@ uint64_t renderer_held(const struct renderer *renderer) {
 void renderer_bound(struct renderer *renderer, uint64_t budget_bytes) {
     renderer->budget = budget_bytes;
     if (renderer->refiner != NULL) {
-        renderer->refiner->budget = budget_bytes / 2;
-        renderer->budget -= budget_bytes / 2;
+        renderer->refiner->budget = budget_bytes;
     }
 }
 
@@ -247,9 +257,12 @@ enum err renderer_refine(struct renderer *renderer, struct model *refiner, struc
         return error_set(error, ERR_UNSUPPORTED, "refiner: want models that draw whole pictures, %s is one for inpainting",
                          start_inpaints(refiner) ? "it" : "the first");
     }
-    enum err err = renderer_create(&renderer->refiner, refiner, renderer->budget / 2, error);
+    uint64_t held = renderer_held(renderer), left = renderer->budget > held ? renderer->budget - held : renderer->budget != 0;
+    enum err err = renderer_create(&renderer->refiner, refiner, left, error);
     if (err == ERR_OK) {
-        renderer_bound(renderer, renderer->budget);
+        renderer->beside = renderer->refiner;
+        renderer->refiner->beside = renderer;
+        renderer->refiner->budget = renderer->budget;
     }
     return err;
 }

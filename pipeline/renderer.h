@@ -11,7 +11,8 @@ enum { RENDERER_RUNS_LIMIT = 8 }; /* kinds of batches kept recorded */
 
 struct renderer {
     struct model *model;
-    uint64_t budget; /* bytes, 0: none */
+    uint64_t budget; /* bytes, 0: none; what `beside` holds is within it, too */
+    struct renderer *beside; /* of a refined one its refiner, and the other way round; NULL: it is alone */
     struct conditions conditions;
     struct run *runs[RENDERER_RUNS_LIMIT];
     uint32_t run_count;
@@ -27,6 +28,8 @@ MUST_USE enum err renderer_check_size(const struct model *model, uint32_t width,
 MUST_USE enum err renderer_have_slots(struct renderer *renderer, size_t count, struct error *error);
 /* The recorded run of a kind, under the budget, with scratch; the renderer's, until the next call. */
 MUST_USE enum err renderer_run(struct run **run, struct renderer *renderer, const struct run_kind *kind, struct error *error);
+/* Keep prompts alone. */
+void renderer_forget(struct renderer *renderer);
 /* The VAE's encoder for one size, under the budget, with scratch; the caller's to release. */
 MUST_USE enum err renderer_encoding(struct encoding *encoding, struct renderer *renderer, uint32_t width, uint32_t height,
                                     struct error *error);

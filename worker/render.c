@@ -86,41 +86,17 @@ static enum err refiner_find(struct model_files *files, const struct spec *spec,
     return find_place(&files->model, places, &spec->refiner, FIELD_REFINER, error);
 }
 
-/* With a refiner: the weights of both, and runs that share in halves what is left (renderer_refine). */
-static enum err add_refiner_need(struct memory_need *need, struct device *device, const struct spec *spec,
-                                 const struct file_places *places, const struct render_size *size, uint64_t budget_bytes,
-                                 struct error *error) {
-    struct model_files files;
-    struct memory_need second;
-    enum err err = refiner_find(&files, spec, places, error);
-    if (!err)
-        err = model_memory(&second, device, &files, size, error);
-    if (err)
-        return err;
-    uint64_t weights = need->weights + second.weights, run = 2 * (need->run > second.run ? need->run : second.run);
-    if (budget_bytes && weights + run > budget_bytes)
-        return error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the weights of model and refiner"
-                         " need %" PRIu64 " and their runs at %ux%u %" PRIu64 ", %" PRIu64 " too many", budget_bytes, weights,
-                         size->width, size->height, run, weights + run - budget_bytes);
-    need->weights = weights;
-    need->run = run;
-    return ERR_OK;
-}
-
 enum err spec_memory_check(struct memory_need *need, struct device *device, const struct spec *spec,
                            const struct file_places *places, size_t batch, uint64_t budget_bytes, struct error *error) {
     struct wanted_model wanted;
-    struct memory_need found;
+    struct model_files refiner;
+    bool refined = !digest_is_zero(&spec->refiner);
     struct render_size size = { .width = spec->width, .height = spec->height, .batch = (uint32_t)batch,
                                 .guided = spec_is_guided(spec), .vae_tiling = spec->vae_tiling };
     enum err err = wanted_find(&wanted, spec, places, error);
-    if (!err)
-        err = model_memory_check(&found, device, &wanted.files, &size, budget_bytes, error);
-    if (!err && !digest_is_zero(&spec->refiner))
-        err = add_refiner_need(&found, device, spec, places, &size, budget_bytes, error);
-    if (!err)
-        *need = found;
-    return err;
+    if (!err && refined)
+        err = refiner_find(&refiner, spec, places, error);
+    return err ? err : model_memory_check(need, device, &wanted.files, refined ? &refiner : NULL, &size, budget_bytes, error);
 }
 
 enum err spec_refiner_load(struct model **refiner, struct device *device, const struct spec *spec,

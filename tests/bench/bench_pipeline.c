@@ -117,10 +117,10 @@ int main(int count, char **arguments) {
                                count > 7 ? (uint32_t)strtoul(arguments[7], NULL, 10) : 0, &error);
     const struct model_files files = { .model = arguments[1] };
     const bool on_card = count > 6 && strcmp(arguments[6], "cpu") != 0 && strcmp(arguments[6], "reference") != 0;
-    const struct render_size size = { jobs[0].width, jobs[0].height, batch, jobs[0].cfg > 1.0, 0 };
+    const struct render_size size = { .width = jobs[0].width, .height = jobs[0].height, .batch = batch, .guided = jobs[0].cfg > 1.0 };
     struct memory_need need;
     if (err == ERR_OK) {
-        err = model_memory(&need, device, &files, &size, &error);
+        err = model_memory(&need, device, &files, NULL, &size, &error);
     }
     uint64_t begin_ns = clock_monotonic_ns();
     if (err == ERR_OK) {

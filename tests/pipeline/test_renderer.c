@@ -174,8 +174,8 @@ static void test_budget(void **state) {
     (void)state;
     uint64_t one, many;
     struct error error = { 0 };
-    ok(render_memory(&one, model, &(struct render_size){ 40, 24, 1, true, 0 }, &error), &error);
-    ok(render_memory(&many, model, &(struct render_size){ 40, 24, 8, true, 0 }, &error), &error);
+    ok(render_memory(&one, model, &(struct render_size){ .width = 40, .height = 24, .batch = 1, .guided = true }, &error), &error);
+    ok(render_memory(&many, model, &(struct render_size){ .width = 40, .height = 24, .batch = 8, .guided = true }, &error), &error);
     assert_true(many > one);
     struct renderer *renderer = renderer_of(one);
     struct render_job jobs[8];
@@ -205,13 +205,13 @@ static void test_prediction(void **state) {
     struct memory_need need;
     uint64_t run;
     struct error error = { 0 };
-    ok(model_memory(&need, device, &files, &size, &error), &error);
+    ok(model_memory(&need, device, &files, NULL, &size, &error), &error);
     ok(render_memory(&run, model, &size, &error), &error);
     assert_int_equal(need.weights, model_shape(model)->weight_bytes);
     assert_int_equal(need.run, run);
-    ok(model_memory_check(&need, device, &files, &size, 0, &error), &error);
-    ok(model_memory_check(&need, device, &files, &size, need.weights + need.run, &error), &error);
-    assert_int_equal(model_memory_check(&need, device, &files, &size, need.weights + need.run - 1, &error), ERR_MEMORY);
+    ok(model_memory_check(&need, device, &files, NULL, &size, 0, &error), &error);
+    ok(model_memory_check(&need, device, &files, NULL, &size, need.weights + need.run, &error), &error);
+    assert_int_equal(model_memory_check(&need, device, &files, NULL, &size, need.weights + need.run - 1, &error), ERR_MEMORY);
     assert_non_null(strstr(error.message, "memory: want at most the budget of "));
     assert_non_null(strstr(error.message, " and a batch of 3 at 40x24 "));
     free(folder);
@@ -220,7 +220,7 @@ static void test_prediction(void **state) {
 static uint64_t need_at(struct device *on, const struct model_files *files, struct render_size size) {
     struct memory_need need;
     struct error error;
-    ok(model_memory(&need, on, files, &size, &error), &error);
+    ok(model_memory(&need, on, files, NULL, &size, &error), &error);
     return need.weights + need.run;
 }
 
@@ -238,7 +238,7 @@ static void test_what_would_fit(void **state) {
         struct render_size smaller = batch;
         smaller.batch = fitting;
         uint64_t budget = need_at(device, &files, smaller);
-        assert_int_equal(model_memory_check(&need, device, &files, &batch, budget, &error), ERR_MEMORY);
+        assert_int_equal(model_memory_check(&need, device, &files, NULL, &batch, budget, &error), ERR_MEMORY);
         snprintf(words, sizeof words, " too many; a batch of %u would fit", fitting);
         assert_non_null(strstr(error.message, words));
         snprintf(words, sizeof words, ", %" PRIu64 " too many", need_at(device, &files, batch) - budget);
@@ -250,17 +250,17 @@ static void test_what_would_fit(void **state) {
     struct render_size smaller = one;
     smaller.width = 200;
     smaller.height = 120;
-    ok(model_memory_check(&need, device, &files, &smaller, need_at(device, &files, smaller), &error), &error);
-    assert_int_equal(model_memory_check(&need, device, &files, &one, need_at(device, &files, smaller), &error), ERR_MEMORY);
+    ok(model_memory_check(&need, device, &files, NULL, &smaller, need_at(device, &files, smaller), &error), &error);
+    assert_int_equal(model_memory_check(&need, device, &files, NULL, &one, need_at(device, &files, smaller), &error), ERR_MEMORY);
     assert_non_null(strstr(error.message, "one of 200x120 would fit"));
-    assert_int_equal(model_memory_check(&need, device, &files, &one, need_at(device, &files, smaller) - 1, &error), ERR_MEMORY);
+    assert_int_equal(model_memory_check(&need, device, &files, NULL, &one, need_at(device, &files, smaller) - 1, &error), ERR_MEMORY);
     assert_non_null(strstr(error.message, "one of 180x108 would fit"));
-    assert_int_equal(model_memory_check(&need, device, &files, &one, 1000, &error), ERR_MEMORY);
+    assert_int_equal(model_memory_check(&need, device, &files, NULL, &one, 1000, &error), ERR_MEMORY);
     assert_non_null(strstr(error.message, "no smaller size of this shape would fit"));
     one.width = one.height = 1024;
     smaller = one;
     smaller.vae_tiling = 512;
-    assert_int_equal(model_memory_check(&need, device, &files, &one, need_at(device, &files, smaller), &error), ERR_MEMORY);
+    assert_int_equal(model_memory_check(&need, device, &files, NULL, &one, need_at(device, &files, smaller), &error), ERR_MEMORY);
     assert_non_null(strstr(error.message, "with vae_tiling: 512 one would fit, or one of "));
     free(folder);
 }
@@ -275,8 +275,8 @@ static void test_budget_with_loras(void **state) {
     struct memory_need need, plain;
     struct model *merged;
     struct error error = { 0 };
-    ok(model_memory(&need, device, &files, &size, &error), &error);
-    ok(model_memory(&plain, device, &(struct model_files){ .model = folder }, &size, &error), &error);
+    ok(model_memory(&need, device, &files, NULL, &size, &error), &error);
+    ok(model_memory(&plain, device, &(struct model_files){ .model = folder }, NULL, &size, &error), &error);
     ok(model_load_files(&merged, device, &files, &error), &error);
     assert_int_equal(need.weights, model_shape(merged)->weight_bytes);
     assert_true(need.weights >= plain.weights);

@@ -88,7 +88,7 @@ static struct decoded decode(const char *numerics) {
         latents[i] = (float)(i * 37 % 101) / 50.0f - 1.0f;
     }
     ok(device_open(&device, "emulated:0", numerics, 1, &error), &error);
-    ok(model_memory(&need, device, &files, &size, &error), &error);
+    ok(model_memory(&need, device, &files, NULL, &size, &error), &error);
     ok(model_load(&model, device, folder, &error), &error);
     ok(render_memory(&decoded.run, model, &size, &error), &error);
     decoded.weights = model_shape(model)->weight_bytes;

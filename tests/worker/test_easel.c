@@ -226,18 +226,29 @@ struct ahead {
     struct bench *bench;
     const char *folder;
     unsigned model;
+    const struct digest *refiner; /* NULL: none */
     enum render_phase begins, ends; /* RENDER_TEXT: before the first step; of steps, the first */
     pthread_t thread;
     bool begun, ended;
 };
 
+static void want(struct spec *spec, struct file_places *places, const struct digest *model, const struct digest *refiner,
+                 const char *path) {
+    *places = (struct file_places){ 0 };
+    make_spec(spec, model, 0);
+    file_places_add(places, model, text_copy(path));
+    if (refiner) {
+        spec->refiner = *refiner;
+        file_places_add(places, refiner, text_copy(path));
+    }
+}
+
 static void *prepare(void *context) {
     struct ahead *ahead = context;
     struct bench *bench = ahead->bench;
-    struct file_places places = { 0 };
+    struct file_places places;
     struct spec spec;
-    file_places_add(&places, &bench->models[ahead->model], text_copy(ahead->folder));
-    make_spec(&spec, &bench->models[ahead->model], 0);
+    want(&spec, &places, &bench->models[ahead->model], ahead->refiner, ahead->folder);
     bench->painter.prepare(bench->painter.context, &spec, &places);
     file_places_release(&places);
     spec_release(&spec);
@@ -266,7 +277,7 @@ static bool at_phase(void *context, enum render_phase phase, uint32_t step, uint
 }
 
 static struct ahead ahead_of(struct bench *bench, unsigned model, enum render_phase begins, enum render_phase ends) {
-    return (struct ahead){ bench, folder, model, begins, ends, 0, false, false };
+    return (struct ahead){ bench, folder, model, NULL, begins, ends, 0, false, false };
 }
 
 /* Draw a picture with the model loaded last, and meanwhile load another. */
@@ -279,11 +290,11 @@ static void draw_beside(struct digest *pixels, unsigned model, struct ahead *ahe
         ahead_end(ahead);
 }
 
-static enum err load_from(struct bench *bench, unsigned model, const char *path, struct error *error) {
-    struct file_places places = { 0 };
+static enum err load_from(struct bench *bench, unsigned model, const struct digest *refiner, const char *path,
+                          struct error *error) {
+    struct file_places places;
     struct spec spec;
-    file_places_add(&places, &bench->models[model], text_copy(path));
-    make_spec(&spec, &bench->models[model], 0);
+    want(&spec, &places, &bench->models[model], refiner, path);
     enum err err = bench->painter.load(bench->painter.context, &spec, &places, error);
     file_places_release(&places);
     spec_release(&spec);
@@ -301,11 +312,27 @@ static void a_model_is_loaded_between_two_steps(void **state) {
     assert_int_equal(draw(bench, &alone, 0, 1, &error), ERR_OK);
     draw_beside(&beside, 0, &ahead);
     expect_ready(bench, "01");
-    assert_int_equal(load_from(bench, 1, "/nowhere", &error), ERR_OK);
+    assert_int_equal(load_from(bench, 1, NULL, "/nowhere", &error), ERR_OK);
     expect_ready(bench, "10");
     assert_int_equal(draw(bench, &next, 1, 1, &error), ERR_OK);
     assert_memory_equal(&alone, &beside, sizeof alone);
     assert_memory_equal(&alone, &next, sizeof alone);
+}
+
+/* What a job's pictures are drawn with is loaded as one; its run is within the bound, too. */
+static void a_refiner_is_loaded_with_its_model(void **state) {
+    struct bench *bench = *state;
+    struct ahead ahead = ahead_of(bench, 1, RENDER_STEP, RENDER_STEP);
+    struct digest alone, refined;
+    struct error error;
+    ahead.refiner = &bench->models[2];
+    open_easel(bench, 3 * bench->one.weights + 2 * bench->one.run);
+    load(bench, 0);
+    draw_beside(&alone, 0, &ahead);
+    assert_int_equal(load_from(bench, 1, &bench->models[2], "/nowhere", &error), ERR_OK);
+    if (draw(bench, &refined, 1, 1, &error) != ERR_OK)
+        fail_msg("%s", error.message);
+    assert_memory_equal(&alone, &refined, sizeof alone); /* the same files: it goes on as it began */
 }
 
 /* A batch takes its memory first; who wants to load waits for that, and for no more. */
@@ -368,13 +395,13 @@ static void what_fails_ahead_is_said_when_its_turn_comes(void **state) {
     struct digest pixels;
     struct error error, plain;
     open_easel(bench, 3 * bench->one.weights + 2 * bench->one.run);
-    enum err want = load_from(bench, 1, "/nowhere", &plain);
+    enum err want = load_from(bench, 1, NULL, "/nowhere", &plain);
     assert_int_not_equal(want, ERR_OK);
     load(bench, 0);
     ahead.folder = "/nowhere";
     draw_beside(&pixels, 0, &ahead);
     expect_ready(bench, "0");
-    assert_int_equal(load_from(bench, 1, "/nowhere", &error), want);
+    assert_int_equal(load_from(bench, 1, NULL, "/nowhere", &error), want);
     assert_string_equal(error.message, plain.message);
     expect_ready(bench, "0");
 }
@@ -417,7 +444,7 @@ static void a_card_lost_while_loading_is_lost(void **state) {
     assert_int_equal(draw_watched(bench, &pixels, 0, 1, &watch, &error), ERR_DEVICE);
     assert_non_null(strstr(error.message, "a weight"));
     expect_ready(bench, "0");
-    assert_int_equal(load_from(bench, 1, folder, &error), ERR_DEVICE);
+    assert_int_equal(load_from(bench, 1, NULL, folder, &error), ERR_DEVICE);
     assert_non_null(strstr(error.message, "a weight"));
 }
 #endif
@@ -431,6 +458,7 @@ int main(void) {
         EASEL_TEST(a_large_batch_takes_the_memory_of_idle_models),
         EASEL_TEST(a_model_too_large_is_refused_and_disturbs_nobody),
         EASEL_TEST(a_model_is_loaded_between_two_steps),
+        EASEL_TEST(a_refiner_is_loaded_with_its_model),
         EASEL_TEST(loading_ahead_waits_until_a_batch_has_its_memory),
         EASEL_TEST(loading_ahead_takes_what_is_idle_and_never_what_is_drawn_with),
         EASEL_TEST(without_room_for_both_it_is_loaded_when_its_turn_comes),

@@ -174,8 +174,8 @@ static void holds_to_its_memory(void **state) {
     assert_int_equal(device_open(&device, "cpu", "fp32", 2, &error), ERR_OK);
     assert_int_equal(model_load(&model, device, demo, &error), ERR_OK);
     uint64_t weights = model_shape(model)->weight_bytes;
-    assert_int_equal(render_memory(&one, model, &(struct render_size){ 64, 64, 1, true, 0 }, &error), ERR_OK);
-    assert_int_equal(render_memory(&three, model, &(struct render_size){ 64, 64, 3, true, 0 }, &error), ERR_OK);
+    assert_int_equal(render_memory(&one, model, &(struct render_size){ .width = 64, .height = 64, .batch = 1, .guided = true }, &error), ERR_OK);
+    assert_int_equal(render_memory(&three, model, &(struct render_size){ .width = 64, .height = 64, .batch = 3, .guided = true }, &error), ERR_OK);
     model_destroy(model);
     device_close(device);
     assert_true(three > one);
