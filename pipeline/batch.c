@@ -248,8 +248,8 @@ static enum err trace_end(struct batch *batch, const char *path, struct error *e
 static enum err prepare(struct renderer *renderer, struct batch *batch, enum plan_part part, struct error *error) {
     const struct render_job *job = &batch->jobs[0];
     struct plan_request request = { .sampler = job->sampler, .schedule = job->schedule, .prediction = job->prediction,
-                                    .steps = job->steps, .strength = job->strength, .part = part,
-                                    .refiner_switch = job->refiner_switch };
+                                    .steps = job->steps, .xl = renderer->model->index.family->xl, .strength = job->strength,
+                                    .part = part, .refiner_switch = job->refiner_switch };
     enum err err = check_jobs(renderer->model, batch->jobs, batch->count, error);
     if (err == ERR_OK) {
         err = plan_make(&batch->plan, &renderer->model->process, &request, error);

@@ -12,9 +12,9 @@
 static const struct family SD = { .name = "sd1", .linear_name = "sd2", .texts = { FIRST_TEXT }, .text_count = 1,
                                   .last_state = true };
 static const struct family SDXL = { .name = "sdxl", .texts = { FIRST_TEXT, SECOND_TEXT }, .text_count = 2,
-                                    .pooled = true, .upcasts_vae = true };
+                                    .xl = true, .pooled = true, .upcasts_vae = true };
 static const struct family SDXL_REFINER = { .name = "sdxl-refiner", .texts = { SECOND_TEXT }, .text_count = 1,
-                                            .pooled = true, .upcasts_vae = true };
+                                            .xl = true, .pooled = true, .upcasts_vae = true };
 
 /* The refiner is saved under the class that an SDXL base has, too, if somebody drew pictures from pictures with it: it is the
  * one without a first text encoder. */

@@ -25,6 +25,7 @@ struct family {
     const char *linear_name;  /* what it is called where the U-Net's projections are linear layers; NULL: the same */
     struct family_text texts[FAMILY_TEXTS]; /* their states side by side are the condition */
     uint32_t text_count;
+    bool xl;          /* of Stable Diffusion XL: align_your_steps has noise levels of its own for it */
     bool last_state;  /* the condition is the last state behind the final norm; else the state before it, as it is */
     bool upcasts_vae; /* a VAE that says force_upcast decodes and encodes in f32 where the rest is f16 */
     bool pooled;      /* the last encoder's pooled text, and sizes, are added to the timestep's embedding */

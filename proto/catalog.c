@@ -10,7 +10,7 @@
 
 static const char *const sampler_names[] = {"Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM", NULL};
 static const char *const schedule_names[] = {
-    "automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "kl_optimal", "beta", "ddim",
+    "automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "kl_optimal", "align_your_steps", "beta", "ddim",
     "leading", "leading-karras", "leading-exponential", "leading-beta",
     "trailing", "trailing-karras", "trailing-exponential", "trailing-beta",
     "linspace", "linspace-karras", "linspace-exponential", "linspace-beta", "lcm", NULL};
@@ -250,8 +250,8 @@ static const struct alias schedule_aliases[] = {
     {"Trailing Exponential", SCHEDULE_TRAILING_EXPONENTIAL}, {"Trailing Beta", SCHEDULE_TRAILING_BETA},
     {"Linspace Karras", SCHEDULE_LINSPACE_KARRAS}, {"Linspace Exponential", SCHEDULE_LINSPACE_EXPONENTIAL},
     {"Linspace Beta", SCHEDULE_LINSPACE_BETA},
-    {"align_your_steps", UNSUPPORTED}, {"Align Your Steps", UNSUPPORTED}, {"linear_quadratic", UNSUPPORTED},
-    {"turbo", UNSUPPORTED}, {NULL, 0}};
+    {"Align Your Steps", SCHEDULE_ALIGN_YOUR_STEPS}, {"AYS", SCHEDULE_ALIGN_YOUR_STEPS},
+    {"linear_quadratic", UNSUPPORTED}, {"turbo", UNSUPPORTED}, {NULL, 0}};
 static const struct alias rng_aliases[] = {{"gpu", RNG_NV}, {"cuda", RNG_NV}, {"philox", RNG_NV}, {NULL, 0}};
 static const struct alias predicts_aliases[] = {
     {"v_prediction", PREDICTS_V}, {"v-prediction", PREDICTS_V}, {"eps", PREDICTS_EPSILON}, {"x0", PREDICTS_SAMPLE},

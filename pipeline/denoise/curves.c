@@ -1,5 +1,5 @@
 /*
- * curves.c - Karras, exponential, beta and KL-optimal noise levels. See curves.h.
+ * curves.c - Karras, exponential, beta, KL-optimal and aligned noise levels. See curves.h.
  */
 #include <assert.h>
 #include <math.h>
@@ -51,4 +51,16 @@ double curve_sigma(enum curve curve, double high, double low, uint32_t place, ui
     }
     assert(!"a curve");
     return high;
+}
+
+double aligned_sigma(bool xl, uint32_t place, uint32_t count) {
+    enum { LEVELS = 11 };
+    static const double SIGMAS[2][LEVELS] = {
+        { 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029 },
+        { 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029 },
+    };
+    const double *sigmas = SIGMAS[xl];
+    double at = count == 1 ? LEVELS - 1 : (double)place * (LEVELS - 1) / (count - 1), share = at - floor(at);
+    uint32_t before = (uint32_t)at;
+    return share == 0.0 ? sigmas[before] : exp((1.0 - share) * log(sigmas[before]) + share * log(sigmas[before + 1]));
 }

@@ -109,6 +109,14 @@ static void plan_simple(struct draft *draft) {
     draft_chain(draft, 0.0);
 }
 
+static void plan_aligned(struct draft *draft) {
+    for (uint32_t i = 0; i < draft->steps; i++) {
+        double sigma = aligned_sigma(draft->xl, i, draft->steps);
+        draft_add(draft, timestep_of(draft, sigma), sigma);
+    }
+    draft_chain(draft, 0.0);
+}
+
 /* A1111: from the table's largest sigma to its smallest and on to 0; kl_optimal ends at the smallest. */
 static void plan_table(struct draft *draft) {
     double high = sigma_at(draft, draft->process->train_steps - 1), low = sigma_at(draft, 0);
@@ -312,6 +320,7 @@ enum err draft_levels(struct draft *draft, struct error *error) {
     case SPACING_UNIFORM:
     case SPACING_SGM_UNIFORM: plan_uniform(draft); break;
     case SPACING_SIMPLE: plan_simple(draft); break;
+    case SPACING_ALIGNED: plan_aligned(draft); break;
     case SPACING_TABLE: plan_table(draft); break;
     case SPACING_DDIM: plan_ddim(draft); break;
     case SPACING_LCM: return plan_lcm(draft, error);

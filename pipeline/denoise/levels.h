@@ -9,7 +9,7 @@
 
 /* Where timesteps lie; of a curve, whose sigmas they follow, where it begins and ends. TABLE: at the table's ends, as in A1111. */
 enum spacing {
-    SPACING_UNIFORM, SPACING_SGM_UNIFORM, SPACING_SIMPLE, SPACING_DDIM, SPACING_TABLE,
+    SPACING_UNIFORM, SPACING_SGM_UNIFORM, SPACING_SIMPLE, SPACING_ALIGNED, SPACING_DDIM, SPACING_TABLE,
     SPACING_LEADING, SPACING_TRAILING, SPACING_LINSPACE, SPACING_LCM
 };
 
@@ -20,6 +20,7 @@ struct draft {
     enum curve curve;
     enum prediction prediction;
     uint32_t steps;             /* asked for */
+    bool xl;                    /* of the model: for ALIGNED */
     struct noise_level *levels; /* [T]: [count] of it filled; the caller's */
     uint32_t count;
     double start_sigma;         /* noise of the picture that is started from */
@@ -28,7 +29,7 @@ struct draft {
 };
 
 bool draft_as_diffusers(const struct draft *draft); /* and not as A1111 */
-/* Fill levels from the process, method, spacing, curve, prediction and steps. ERR_INVALID: they do not go together. */
+/* Fill levels from the process, method, spacing, curve, prediction, steps and xl. ERR_INVALID: they do not go together. */
 MUST_USE enum err draft_levels(struct draft *draft, struct error *error);
 
 #endif

@@ -61,6 +61,7 @@ static const struct known_schedule {
     { "sgm_uniform", SPACING_SGM_UNIFORM, CURVE_NONE, OF_EXPLODING },
     { "simple", SPACING_SIMPLE, CURVE_NONE, OF_EXPLODING },
     { "kl_optimal", SPACING_TABLE, CURVE_KL_OPTIMAL, OF_EXPLODING },
+    { "align_your_steps", SPACING_ALIGNED, CURVE_NONE, OF_EXPLODING },
     { "beta", SPACING_TABLE, CURVE_BETA, OF_EXPLODING },
     { "ddim", SPACING_DDIM, CURVE_NONE, OF_SPACED },
     { "leading", SPACING_LEADING, CURVE_NONE, OF_SPACED },
@@ -253,7 +254,7 @@ static struct plan plan_of(const struct draft *draft) {
 
 enum err plan_make(struct plan *plan, const struct process *process, const struct plan_request *request,
                    struct error *error) {
-    struct draft draft = { .process = process, .steps = request->steps };
+    struct draft draft = { .process = process, .steps = request->steps, .xl = request->xl };
     enum err err = find_method(&draft.method, request->sampler, error);
     if (err == ERR_OK) {
         err = find_schedule(&draft, request, error);

@@ -24,6 +24,7 @@ struct plan_request {
     const char *schedule;   /* "karras" */
     const char *prediction; /* "epsilon", "v", "sample"; NULL: what the model's config says */
     uint32_t steps;
+    bool xl;                /* the model is of Stable Diffusion XL: for align_your_steps, which differs there */
     double strength;        /* 0..1: the share of the way that is walked, its end. 1 (and 0, which would be none): all of it */
     enum plan_part part;
     double refiner_switch;  /* of a part: the share of the training's timesteps, from noise on, that is the first model's. The second

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_plans(const struct process *process) {
     static const char *const SAMPLERS[] = { "Euler", "Euler a", "DDIM", "DPM++ 2M", "LCM" };
-    static const char *const SCHEDULES[] = { "uniform", "karras", "exponential", "sgm_uniform", "simple", "kl_optimal", "beta",
+    static const char *const SCHEDULES[] = { "uniform", "karras", "exponential", "sgm_uniform", "simple", "kl_optimal", "align_your_steps", "beta",
                                              "ddim", "leading", "leading-karras", "trailing", "trailing-exponential",
                                              "linspace", "linspace-beta", "lcm" };
     static const uint32_t STEPS[] = { 1, 2, 7, 61, 1000 };

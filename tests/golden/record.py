@@ -87,6 +87,7 @@ CURVES_A = [
     case("Euler a", "kl_optimal", 40, 24, 5, 5.0, seed=9),  # which ends at the smallest sigma, with fresh noise
     case("DPM++ 2M", "kl_optimal", 40, 24, 6, 5.0, seed=10),
     case("DPM++ 2M", "beta", 40, 24, 6, 5.0, seed=11),
+    case("Euler a", "align_your_steps", 40, 24, 6, 5.0, seed=12),
 ]
 DEMO = [
     case("Euler", "uniform", 64, 64, 8, 4.5, full=True),
@@ -156,6 +157,10 @@ class KDiffusion:
         if name == "kl_optimal":
             ramp, low, high = torch.arange(n + 1) / n, self.sigmas[0].arctan(), self.sigmas[-1].arctan()
             return (ramp * low + (1 - ramp) * high).tan()
+        if name == "align_your_steps":
+            levels = [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029]  # of SD 1.5
+            places = np.interp(np.linspace(0, 1, n), np.linspace(0, 1, 11), np.log(levels[::-1]))
+            return append_zero(torch.from_numpy(np.exp(places)[::-1].copy()).to(self.sigmas.dtype))
         if name == "beta":
             ramp, low, high = scipy.stats.beta.ppf(1 - np.linspace(0, 1, n), 0.6, 0.6), self.sigmas[0], self.sigmas[-1]
             return append_zero((low + torch.from_numpy(ramp) * (high - low)).to(low.dtype))

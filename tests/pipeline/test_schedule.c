@@ -141,6 +141,33 @@ static void test_curve_beginnings(void **state) {
     check_plan("Euler", "simple", 30, 30, 999, 33, 14.61464, 14.61464);
 }
 
+/* Eleven levels as they were published, of two models; others between them; of one alone the last. */
+static void test_aligned(void **state) {
+    (void)state;
+    struct process process = process_of("");
+    struct plan_request request = { .sampler = "Euler", .schedule = "align_your_steps", .steps = 11 };
+    struct plan plan;
+    struct error error;
+    for (int xl = 0; xl < 2; xl++) {
+        request.xl = xl;
+        assert_int_equal(plan_make(&plan, &process, &request, &error), ERR_OK);
+        assert_int_equal(plan.rows, 11);
+        assert_near(plan.sigmas[0], 14.615, 0.0);
+        assert_near(plan.timesteps[0], 999.0, 0.0); /* beyond the table */
+        assert_near(plan.sigmas[3], xl ? 2.181 : 2.697, 0.0);
+        assert_near(plan.sigmas[10], 0.029, 0.0);
+        assert_near(plan.sigmas[11], 0.0, 0.0);
+        plan_release(&plan);
+    }
+    plan = plan_of(&process, "DPM++ 2M", "align_your_steps", 21);
+    assert_near(plan.sigmas[1], sqrt(14.615 * 6.475), 1e-9);
+    plan_release(&plan);
+    plan = plan_of(&process, "Euler", "align_your_steps", 1);
+    assert_near(plan.sigmas[0], 0.029, 0.0);
+    plan_release(&plan);
+    process_release(&process);
+}
+
 /* Where A1111's kl_optimal ends, DPM++ 2M is still of second order there, however few steps and whatever the model's config. */
 static void test_kl_optimal_end(void **state) {
     (void)state;
@@ -244,9 +271,9 @@ static void test_arrival(void **state) {
     (void)state;
     static const char *const SAMPLERS[] = { "Euler", "Euler a", "DPM++ 2M", "DDIM" };
     static const char *const SCHEDULES[] = { "ddim", "leading", "trailing", "linspace", "uniform", "karras", "exponential",
-                                             "sgm_uniform", "simple", "kl_optimal", "beta", "leading-karras",
+                                             "sgm_uniform", "simple", "kl_optimal", "align_your_steps", "beta", "leading-karras",
                                              "trailing-exponential", "linspace-beta" };
-    static const size_t COUNTS[] = { 14, 11, 14, 2 }; /* DDIM ends a stride early with other spacings, Euler a has no curves */
+    static const size_t COUNTS[] = { 15, 12, 15, 2 }; /* DDIM ends a stride early with other spacings, Euler a has no curves */
     static const uint32_t STEPS[] = { 2, 3, 7, 20, 50, 333 };
     for (int prediction = PREDICTION_EPSILON; prediction <= PREDICTION_SAMPLE; prediction++) {
         struct process process = process_of("");
@@ -278,7 +305,7 @@ static void test_refusals(void **state) {
                 "sampler: want Euler, Euler a, DDIM, DPM++ 2M or LCM, job has Heun");
     refuse_plan(&process, "Euler a", "turbo", 20, ERR_UNSUPPORTED,
                 "schedule: want one that Euler a has (automatic, uniform, karras, exponential, sgm_uniform, simple, kl_optimal,"
-                " beta, ddim, leading, trailing, linspace), job has turbo");
+                " align_your_steps, beta, ddim, leading, trailing, linspace), job has turbo");
     refuse_plan(&process, "DDIM", "leading-karras", 20, ERR_UNSUPPORTED,
                 "schedule: want one that DDIM has (automatic, ddim, leading, trailing, linspace), job has leading-karras");
     refuse_plan(&process, "LCM", "karras", 4, ERR_UNSUPPORTED,
@@ -423,6 +450,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),     cmocka_unit_test(test_known_starts), cmocka_unit_test(test_fractions_and_halves),
         cmocka_unit_test(test_beta_quantiles), cmocka_unit_test(test_curve_beginnings), cmocka_unit_test(test_kl_optimal_end),
+        cmocka_unit_test(test_aligned),
         cmocka_unit_test(test_a1111_ddim), cmocka_unit_test(test_ddim_ends),   cmocka_unit_test(test_automatic),
         cmocka_unit_test(test_arrival),   cmocka_unit_test(test_refusals),     cmocka_unit_test(test_bad_processes),
         cmocka_unit_test(test_prediction), cmocka_unit_test(test_strength), cmocka_unit_test(test_sources),

@@ -89,7 +89,7 @@ static void test_value_names(void **state)
     assert_ok(catalog_name_parse(&value, FIELD_RNG, "GPU", &error));
     assert_int_equal(value, RNG_NV);
     assert_fails(catalog_name_parse(&value, FIELD_RNG, "dice", &error), ERR_INVALID, "cpu, nv");
-    assert_fails(catalog_name_parse(&value, FIELD_SCHEDULE, "align_your_steps", &error), ERR_UNSUPPORTED, "linspace-beta, lcm");
+    assert_fails(catalog_name_parse(&value, FIELD_SCHEDULE, "linear_quadratic", &error), ERR_UNSUPPORTED, "linspace-beta, lcm");
     assert_ok(catalog_name_parse(&value, FIELD_SCHEDULE, "Normal", &error));
     assert_int_equal(value, SCHEDULE_UNIFORM);
     assert_ok(catalog_name_parse(&value, FIELD_SCHEDULE, "KL Optimal", &error));
@@ -103,7 +103,7 @@ static void test_schedules_of_samplers(void **state)
     (void)state;
     struct error error;
     static const int counts[SAMPLER_COUNT] = {
-        [SAMPLER_EULER] = 21, [SAMPLER_EULER_A] = 12, [SAMPLER_DDIM] = 5, [SAMPLER_DPMPP_2M] = 21, [SAMPLER_LCM] = 2};
+        [SAMPLER_EULER] = 22, [SAMPLER_EULER_A] = 13, [SAMPLER_DDIM] = 5, [SAMPLER_DPMPP_2M] = 22, [SAMPLER_LCM] = 2};
     for (int s = 0; s < SAMPLER_COUNT; s++) {
         int count = 0;
         for (int c = 0; c < SCHEDULE_COUNT; c++)
@@ -113,7 +113,7 @@ static void test_schedules_of_samplers(void **state)
     }
     assert_fails(schedule_check(SCHEDULE_LEADING_KARRAS, SAMPLER_EULER_A, &error), ERR_INVALID,
                  "schedule: want one that sampler Euler a has (automatic, uniform, karras, exponential, sgm_uniform, simple,"
-                 " kl_optimal, beta, ddim, leading, trailing, linspace), \"leading-karras\" is none of them");
+                 " kl_optimal, align_your_steps, beta, ddim, leading, trailing, linspace), \"leading-karras\" is none of them");
     assert_fails(schedule_check(SCHEDULE_UNIFORM, SAMPLER_LCM, &error), ERR_INVALID, "LCM has (automatic, lcm)");
     assert_fails(schedule_check(SCHEDULE_LCM, SAMPLER_EULER, &error), ERR_INVALID, "\"lcm\" is none of them");
 }
