@@ -44,7 +44,7 @@ void farm_close(struct farm *farm) {
 enum err farm_ask(struct message *answer, struct farm *farm, struct message *question, enum message_type want,
                   struct error *error) {
     bool syncs = question->type == MESSAGE_SUBMIT || question->type == MESSAGE_PUT;
-    uint32_t timeout_ms = syncs ? FARM_SYNC_MS : FARM_ANSWER_MS;
+    uint32_t timeout_ms = syncs ? FARM_SYNC_MS : question->type == MESSAGE_PREVIEW ? FARM_PREVIEW_MS : FARM_ANSWER_MS;
     enum err err = link_ask(answer, farm->link, question, timeout_ms, error);
     if (err)
         return err;

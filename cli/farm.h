@@ -10,8 +10,9 @@
 #include "cli/arguments.h"
 #include "proto/link.h"
 
-/* How long an answer may take: a question's comes from memory, an upload's or a sweep's after the disk has synced. */
-enum { FARM_ANSWER_MS = 10000, FARM_SYNC_MS = 600000 };
+/* How long an answer may take: a question's comes from memory, an upload's or a sweep's after the disk has synced, a preview's after
+ * a worker's next step. */
+enum { FARM_ANSWER_MS = 10000, FARM_SYNC_MS = 600000, FARM_PREVIEW_MS = 310000 };
 
 struct local_farm;
 

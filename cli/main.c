@@ -10,7 +10,7 @@
 static const struct command *const commands[] = {
     &command_run,    &command_render, &command_submit,  &command_status, &command_watch,   &command_list,    &command_fetch,
     &command_grid,   &command_cancel, &command_pause,   &command_resume, &command_retry,   &command_priority, &command_explain,
-    &command_check,  &command_workers, &command_drain,  &command_usage,  &command_reproduce,
+    &command_preview, &command_check,  &command_workers, &command_drain,  &command_usage,  &command_reproduce,
     &command_model,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/farm.h"
+#include "coordinator/preview.h"
 
 /* ---- objects -------------------------------------------------------------------------------------------------------- */
 
@@ -160,6 +161,7 @@ void control_take(struct coordinator *farm, const struct route *route, struct me
     case MESSAGE_DRAIN_WORKER: drain_take(farm, route, message); return;
     case MESSAGE_USAGE: usage_take(farm, route, message->request); return;
     case MESSAGE_EXPLAIN: explain_take(farm, route, message); return;
+    case MESSAGE_PREVIEW: preview_take(farm, route, message); return;
     case MESSAGE_WORKERS: workers_take(farm, route, message->request); return;
     default: break;
     }

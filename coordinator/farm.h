@@ -14,6 +14,7 @@
 #include "coordinator/gather.h"
 #include "coordinator/ledger.h"
 #include "coordinator/library.h"
+#include "coordinator/preview.h"
 #include "coordinator/queue.h"
 #include "coordinator/schedule.h"
 #include "coordinator/session.h"
@@ -39,6 +40,7 @@ struct coordinator {
     struct sessions sessions;
     struct gather gather;
     struct uploads uploads;
+    struct previews previews;
     uint64_t now_ms;          /* of this turn of the loop */
     uint64_t free_bytes, free_checked_ms;
     bool store_full;          /* leasing is stopped */

@@ -93,6 +93,7 @@ void coordinator_destroy(struct coordinator *farm) {
     if (farm->link)
         link_destroy(farm->link);
     uploads_release(&farm->uploads);
+    previews_release(&farm->previews);
     gather_release(&farm->gather);
     sessions_release(&farm->sessions);
     if (farm->scheduler.buckets)
@@ -231,6 +232,8 @@ static void take_message(struct coordinator *farm, const struct route *from, str
     case MESSAGE_FAILURE:
     case MESSAGE_HOLD:
     case MESSAGE_OFFER:
+    case MESSAGE_PREVIEWED:
+    case MESSAGE_REFUSED:
     case MESSAGE_GOODBYE: session_take(farm, from, message); break;
     default: control_take(farm, from, message); break;
     }
@@ -258,6 +261,7 @@ static enum err receive_messages(struct coordinator *farm, struct error *error) 
 
 static void act(struct coordinator *farm) {
     sessions_expire(farm);
+    previews_expire(farm);
     room_turn(farm);
     plan_turn(farm);
     sessions_feed(farm);
@@ -289,6 +293,7 @@ static enum err wait_for_something(struct coordinator *farm, struct error *error
 /* What has arrived is committed, what is under way comes to its end; nothing new is begun. */
 static void wind_up(struct coordinator *farm) {
     farm->closing = true;
+    previews_close(farm);
     while (inbox_outstanding(farm->inbox) || farm->gather.first) {
         zmq_pollitem_t item = { .fd = inbox_fd(farm->inbox), .events = ZMQ_POLLIN };
         farm->now_ms = clock_monotonic_ms();

@@ -181,6 +181,7 @@ static void log_lease(enum log_level level, const char *event, const struct work
 void session_drop(struct coordinator *farm, struct session *session, const char *why) {
     for (const struct lease *lease = session->worker->leases; lease; lease = lease->next)
         log_lease(LOG_WARN, "lease-lost", session->worker, lease, why);
+    previews_drop_worker(farm, session, why);
     log_event(LOG_INFO, "worker-gone", "worker", session->worker->name, "why", why, NULL);
     session_remove(&farm->sessions, session);
     schedule_worker_gone(&farm->scheduler, session->worker, farm->now_ms);
@@ -252,6 +253,7 @@ static void session_resume(struct coordinator *farm, struct session *session, co
     message->worker_hello = (struct message_worker_hello){ 0 };
     heard_again(&farm->sessions, session, farm->now_ms);
     take_facts(farm, session);
+    previews_drop_worker(farm, session, "it has connected anew; ask again");
     log_event(LOG_INFO, "worker-again", "worker", session->worker->name, NULL);
     welcome(farm, session, message->request);
 }
@@ -416,6 +418,8 @@ void session_take(struct coordinator *farm, const struct route *route, struct me
     case MESSAGE_HOLD: take_hold(farm, session, &message->assign); break;
     case MESSAGE_OFFER: offer_take(farm, session, message); break;
     case MESSAGE_RESULTS: gather_take(farm, session, message); break;
+    case MESSAGE_PREVIEWED:
+    case MESSAGE_REFUSED: preview_answered(farm, session, message); break;
     case MESSAGE_GOODBYE: session_drop(farm, session, "goodbye"); break;
     default: break; /* the loop gives us no others */
     }

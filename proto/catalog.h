@@ -138,6 +138,7 @@ enum {
     LIMIT_SENTENCE = 4096,          /* bytes of an error's or an explanation's text */
     LIMIT_MESSAGE = 32 << 20,       /* bytes of one message */
     LIMIT_PICTURE = 24 << 20,       /* bytes of one PNG in a message */
+    LIMIT_PREVIEW_SIDE = 128,       /* pixels of a preview, which travels as it is */
     LIMIT_CHUNK = 1 << 20           /* bytes of an object in one PUT or FETCH */
 };
 #define LIMIT_SWEEP_JOBS UINT64_C(4294967295)        /* per sweep: job indexes are 32 bits in bitmaps */

@@ -448,6 +448,35 @@ static void decode_usage_report(struct reader *reader, struct message *message, 
     }
 }
 
+/* ---- previews ----------------------------------------------------------------------------------------------------- */
+
+static void decode_preview(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    message->preview.sweep = take_name(reader, &envelope->preview->sweep, 1, "sweep");
+    message->preview.index = envelope->preview->index;
+}
+
+static void decode_show(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    take_digest(reader, &message->show.key, &envelope->show->key, "key");
+}
+
+static void decode_previewed(struct reader *reader, struct message *message, Farm__Envelope *envelope)
+{
+    Farm__Previewed *body = envelope->previewed;
+    struct message_previewed *to = &message->previewed;
+    *to = (struct message_previewed){.step = body->step, .steps = body->steps, .width = body->width, .height = body->height};
+    take_digest(reader, &to->key, &body->key, "key");
+    want_range(reader, to->step, 0, to->steps, "step");
+    want_range(reader, to->width, 1, LIMIT_PREVIEW_SIDE, "width");
+    want_range(reader, to->height, 1, LIMIT_PREVIEW_SIDE, "height");
+    if (reader->code == ERR_OK) {
+        size_t size = (size_t)to->width * to->height * 3;
+        to->rgb = take_data(reader, &size, &body->rgb, size, size, "rgb");
+    }
+    to->worker = take_name(reader, &body->worker, 0, "worker");
+}
+
 /* ---- the envelope ------------------------------------------------------------------------------------------------- */
 
 typedef void decoder(struct reader *reader, struct message *message, Farm__Envelope *envelope);
@@ -491,6 +520,9 @@ static decoder *const decoders[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_DRAIN_WORKER] = decode_drain_worker,
     [MESSAGE_USAGE] = decode_empty,
     [MESSAGE_USAGE_REPORT] = decode_usage_report,
+    [MESSAGE_PREVIEW] = decode_preview,
+    [MESSAGE_SHOW] = decode_show,
+    [MESSAGE_PREVIEWED] = decode_previewed,
 };
 
 static void *budget_take(void *context, size_t size)

@@ -56,6 +56,9 @@ static void *scratch_get(struct scratch *scratch, size_t count, size_t size)
 #define INIT_Priority FARM__PRIORITY__INIT
 #define INIT_DrainWorker FARM__DRAIN_WORKER__INIT
 #define INIT_UsageReport FARM__USAGE_REPORT__INIT
+#define INIT_Preview FARM__PREVIEW__INIT
+#define INIT_Show FARM__SHOW__INIT
+#define INIT_Previewed FARM__PREVIEWED__INIT
 
 /* ITEMS(rows, Assign__Job, FARM__ASSIGN__JOB__INIT, jobs, count): declares `rows`, count of them, listed in body->jobs. */
 #define ITEMS(rows, Type, INIT, member, count)                                  \
@@ -434,6 +437,35 @@ static void encode_usage_report(Farm__Envelope *envelope, const struct message *
     }
 }
 
+/* ---- previews ----------------------------------------------------------------------------------------------------- */
+
+static void encode_preview(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    BODY(preview, Preview);
+    body->sweep = text_of(message->preview.sweep, LIMIT_NAME);
+    body->index = message->preview.index;
+}
+
+static void encode_show(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    BODY(show, Show);
+    body->key = digest_bytes(&message->show.key);
+}
+
+static void encode_previewed(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch)
+{
+    const struct message_previewed *from = &message->previewed;
+    assert(from->width >= 1 && from->width <= LIMIT_PREVIEW_SIDE && from->height >= 1 && from->height <= LIMIT_PREVIEW_SIDE);
+    BODY(previewed, Previewed);
+    body->key = digest_bytes(&from->key);
+    body->step = from->step;
+    body->steps = from->steps;
+    body->width = from->width;
+    body->height = from->height;
+    body->rgb = data_of(from->rgb, (size_t)from->width * from->height * 3);
+    body->worker = text_of(from->worker, LIMIT_NAME);
+}
+
 typedef void encoder(Farm__Envelope *envelope, const struct message *message, struct scratch *scratch);
 
 static encoder *const encoders[MESSAGE_TYPE_COUNT] = {
@@ -475,6 +507,9 @@ static encoder *const encoders[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_DRAIN_WORKER] = encode_drain_worker,
     [MESSAGE_USAGE] = encode_empty,
     [MESSAGE_USAGE_REPORT] = encode_usage_report,
+    [MESSAGE_PREVIEW] = encode_preview,
+    [MESSAGE_SHOW] = encode_show,
+    [MESSAGE_PREVIEWED] = encode_previewed,
 };
 
 void message_encode(struct bytes *out, const struct message *message)

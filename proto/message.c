@@ -21,6 +21,7 @@ const char *message_type_name(enum message_type type)
         [MESSAGE_HOLD] = "hold", [MESSAGE_OFFER] = "offer", [MESSAGE_WANTED] = "wanted", [MESSAGE_DRAIN] = "drain",
         [MESSAGE_PAUSE] = "pause", [MESSAGE_RESUME] = "resume", [MESSAGE_RETRY] = "retry", [MESSAGE_PRIORITY] = "priority",
         [MESSAGE_DRAIN_WORKER] = "drain-worker", [MESSAGE_USAGE] = "usage", [MESSAGE_USAGE_REPORT] = "usage-report",
+        [MESSAGE_PREVIEW] = "preview", [MESSAGE_SHOW] = "show", [MESSAGE_PREVIEWED] = "previewed",
     };
     return type > 0 && type < MESSAGE_TYPE_COUNT ? names[type] : "unknown";
 }
@@ -147,6 +148,11 @@ void message_release(struct message *message)
     case MESSAGE_PRIORITY: free(message->priority.sweep); break;
     case MESSAGE_DRAIN_WORKER: free(message->drain_worker.worker); break;
     case MESSAGE_USAGE_REPORT: usage_report_release(&message->usage_report); break;
+    case MESSAGE_PREVIEW: free(message->preview.sweep); break;
+    case MESSAGE_PREVIEWED:
+        free(message->previewed.rgb);
+        free(message->previewed.worker);
+        break;
     case MESSAGE_WORKERS_REPORT: workers_report_release(&message->workers_report); break;
     default: break; /* the others own nothing */
     }

@@ -20,8 +20,9 @@
 #include "proto/catalog.h"
 
 enum {
-    PROTOCOL_VERSION = 2, /* 2: HOLD, OFFER, WANTED, DRAIN; what clients ask since */
-    PROTOCOL_OLDEST = 1,  /* spoken still: such a worker is never sent DRAIN, and never sends HOLD or OFFER */
+    PROTOCOL_VERSION = 3, /* 2: HOLD, OFFER, WANTED, DRAIN; 3: SHOW, PREVIEWED; what clients ask since */
+    PROTOCOL_OLDEST = 1,  /* spoken still: such a worker is never sent DRAIN or SHOW, and never sends HOLD or OFFER */
+    PROTOCOL_SHOWS = 3,   /* the oldest whose workers show previews */
     MESSAGE_ROOM = 7 << 20 /* who fills RESULTS, ASSIGN or JOBS stops adding items once their bytes pass this: with the
                             * largest last item the message is still below LIMIT_MESSAGE */
 };
@@ -73,6 +74,12 @@ enum message_type {
     MESSAGE_USAGE,           /* -> USAGE_REPORT */
     /* coordinator -> client */
     MESSAGE_USAGE_REPORT,
+    /* since protocol 3: client -> coordinator */
+    MESSAGE_PREVIEW,         /* of a job that is being drawn -> PREVIEWED */
+    /* coordinator -> worker */
+    MESSAGE_SHOW,            /* -> PREVIEWED after the next step, or REFUSED: it is not being drawn now. One at a time */
+    /* worker -> coordinator -> client */
+    MESSAGE_PREVIEWED,
     MESSAGE_TYPE_COUNT
 };
 
@@ -246,6 +253,16 @@ struct user_usage {
     uint64_t device_ms, jobs;    /* drawn for sweeps of this user */
     uint64_t waiting, running;   /* jobs, now */
 };
+struct message_preview { char *sweep; uint64_t index; };
+struct message_show { struct digest key; };
+struct message_previewed {
+    struct digest key;
+    uint32_t step, steps;        /* behind which it was taken, of how many */
+    uint32_t width, height;      /* 1..LIMIT_PREVIEW_SIDE */
+    uint8_t *rgb;                /* [height,width,3] */
+    char *worker;                /* who draws it; "" from a worker */
+};
+
 struct message_usage_report { struct user_usage *users; size_t count; };
 
 struct message {
@@ -277,6 +294,9 @@ struct message {
         struct message_priority priority;
         struct message_drain_worker drain_worker;
         struct message_usage_report usage_report;
+        struct message_preview preview;
+        struct message_show show;
+        struct message_previewed previewed;
     };
 };
 

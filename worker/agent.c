@@ -265,6 +265,16 @@ static void take_failed(struct agent *agent, const struct note *note, uint64_t n
     agent->trouble_ms = agent->trouble_ms * 2 < BACKOFF_MOST_MS ? agent->trouble_ms * 2 : BACKOFF_MOST_MS;
 }
 
+/* An answer that cannot be sent is given up: who asked will ask again. */
+static void take_shown(struct agent *agent, const struct note *note) {
+    struct message answer = { .type = MESSAGE_PREVIEWED, .request = note->request, .previewed = note->preview };
+    if (note->error.code)
+        answer = (struct message){ .type = MESSAGE_REFUSED, .request = note->request,
+                                   .refused = { note->error.code, (char *)note->error.message } };
+    if (agent->presence == PRESENT && agent_send(agent, &answer) != ERR_OK)
+        log_event(LOG_DEBUG, "preview-not-sent", NULL);
+}
+
 static void take_notes(struct agent *agent, uint64_t now_ms) {
     post_calm(agent->post);
     for (struct note *note = post_next(agent->post); note; note = post_next(agent->post)) {
@@ -280,6 +290,9 @@ static void take_notes(struct agent *agent, uint64_t now_ms) {
             lease_set_progress(note->lease, PHASE_DELIVER, 0, 0);
             if (atomic_load(&note->lease->finished) == note->lease->count)
                 agent->trouble_ms = BACKOFF_MS;
+            break;
+        case NOTE_SHOWN:
+            take_shown(agent, note);
             break;
         }
         note_free(note);
@@ -341,6 +354,9 @@ static void take_message(struct agent *agent, struct message *message, uint64_t 
         break;
     case MESSAGE_CHUNK:
         workshop_chunk(agent->workshop, &message->chunk);
+        break;
+    case MESSAGE_SHOW:
+        workshop_show(agent->workshop, message->request, &message->show.key);
         break;
     case MESSAGE_DONE:
         break;

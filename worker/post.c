@@ -28,8 +28,10 @@ enum err post_create(struct post **out, struct error *error) {
 }
 
 void note_free(struct note *note) {
-    if (note)
+    if (note) {
         free(note->keys);
+        free(note->preview.rgb);
+    }
     free(note);
 }
 

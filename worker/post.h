@@ -13,7 +13,8 @@
 enum note_type {
     NOTE_WANT,   /* ask the coordinator for a piece of an object */
     NOTE_FAILED, /* these jobs of the lease, or (count 0) the whole lease, could not be rendered */
-    NOTE_ENDED   /* no thread but the socket's looks at this lease any more */
+    NOTE_ENDED,  /* no thread but the socket's looks at this lease any more */
+    NOTE_SHOWN   /* a preview, or why there is none */
 };
 
 struct note {
@@ -26,7 +27,9 @@ struct note {
     uint32_t epoch;
     struct digest *keys;  /* owned */
     size_t count;
-    struct error error;
+    struct error error;   /* FAILED; SHOWN: code ERR_OK where there is a preview */
+    uint64_t request;     /* SHOWN */
+    struct message_previewed preview; /* its rgb is owned */
     struct note *next;
 };
 
@@ -34,7 +37,7 @@ struct post;
 
 MUST_USE enum err post_create(struct post **post, struct error *error);
 void post_destroy(struct post *post);
-void post_send(struct post *post, const struct note *note); /* copies; takes note->keys */
+void post_send(struct post *post, const struct note *note); /* copies; takes note->keys and preview.rgb */
 /* These jobs of the lease failed; keys NULL, or a trouble that is not theirs but this worker's: the whole lease did. */
 void post_failure(struct post *post, const struct lease *lease, const struct digest *keys, size_t count,
                   const struct error *error);

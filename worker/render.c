@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "picture/picture.h"
 
+_Static_assert((int)PREVIEW_SIDE <= (int)LIMIT_PREVIEW_SIDE, "a preview must fit into its message");
 _Static_assert((int)RENDER_RULES == (int)RENDER_RULES_FP32, "a job's key must name the rules its pixels were drawn by");
 
 static struct render_job job_of(const struct spec *spec) {

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "worker/batches.h"
 #include "worker/finisher.h"
+#include "worker/showing.h"
 
 enum {
     BATCH_PIXELS = 262144, /* 16 at 128x128 and below, 4 at 256x256, 1 at 512x512: more gains little on a CPU */
@@ -40,6 +41,7 @@ struct workshop {
     struct workshop_options options;
     pthread_t model_thread, drawing_thread;
     struct finisher *finisher;
+    struct showing *showing;
     pthread_mutex_t mutex; /* of the queues, arrivals and `stopping` */
     pthread_cond_t changed;
     struct queue to_prepare, to_draw;
@@ -384,14 +386,17 @@ static enum err draw_batch(struct stage *stage, const size_t *picked, size_t cou
     struct workshop *workshop = stage->workshop;
     struct lease *lease = stage->lease;
     const struct painter *painter = &workshop->options.painter;
-    const struct render_watch watch = { .progress = show_rendering, .context = stage };
+    const struct render_viewer viewer = showing_viewer(workshop->showing);
+    const struct render_watch watch = { show_rendering, stage, &viewer };
     const struct spec *specs[LIMIT_BATCH];
     struct rendered *rendered = memory_get_array(count, sizeof *rendered);
     struct error error;
     uint64_t begin_ns = clock_monotonic_ns();
     for (size_t i = 0; i < count; i++)
         specs[i] = &lease->specs[picked[i]];
+    showing_begin(workshop->showing, lease, picked, count);
     enum err err = painter->draw(painter->context, rendered, specs, count, &lease->places, &watch, &error);
+    showing_end(workshop->showing);
     uint64_t end_ns = clock_monotonic_ns();
     workshop->times.drawing_ns += end_ns - begin_ns;
     if (!err) {
@@ -538,6 +543,7 @@ static enum err start(struct workshop *workshop, struct error *error) {
 
 static void free_workshop(struct workshop *workshop) {
     finisher_destroy(workshop->finisher);
+    showing_destroy(workshop->showing);
     batches_close(workshop->batches);
     free(workshop->state.models);
     while (workshop->arrivals) {
@@ -560,6 +566,7 @@ enum err workshop_create(struct workshop **out, const struct workshop_options *o
     workshop->last_arrival = &workshop->arrivals;
     workshop->state.batch = options->batch ? options->batch : BATCH_MOST;
     workshop->batches = batches_open(options->batches);
+    workshop->showing = showing_create(options->post);
     atomic_init(&workshop->job_ms, UINT32_MAX);
     pthread_mutex_init(&workshop->mutex, NULL);
     pthread_condattr_init(&monotonic);
@@ -592,6 +599,10 @@ void workshop_cancel(struct workshop *workshop, struct lease *lease) {
     pthread_mutex_lock(&workshop->mutex);
     pthread_cond_broadcast(&workshop->changed);
     pthread_mutex_unlock(&workshop->mutex);
+}
+
+void workshop_show(struct workshop *workshop, uint64_t request, const struct digest *key) {
+    showing_ask(workshop->showing, request, key);
 }
 
 void workshop_get_state(struct workshop_state *state, struct workshop *workshop) {

@@ -35,6 +35,8 @@ void workshop_add(struct workshop *workshop, struct lease *lease);
 void workshop_cancel(struct workshop *workshop, struct lease *lease);
 /* A piece the model thread asked for has come; takes chunk->data. */
 void workshop_chunk(struct workshop *workshop, struct message_chunk *chunk);
+/* Show this job while it is drawn: a preview or a refusal comes as NOTE_SHOWN with this number. */
+void workshop_show(struct workshop *workshop, uint64_t request, const struct digest *key);
 /* `object` are the first OBJECT_PREFIX bytes of the refused object's digest. */
 enum { OBJECT_PREFIX = 7 };
 void workshop_chunk_refused(struct workshop *workshop, const uint8_t *object, enum err code, const char *text);

@@ -144,6 +144,13 @@ static void drop_assign(struct member *member) {
     member->assign = (struct message){ 0 };
 }
 
+/* Nothing is drawn here. */
+static void refuse_show(struct member *member, uint64_t request) {
+    struct message answer = { .type = MESSAGE_REFUSED, .request = request,
+                              .refused = { ERR_NOT_FOUND, (char *)"there is nothing to see" } };
+    say(member, &answer);
+}
+
 static void take(struct crowd *crowd, struct member *member, struct message *message) {
     switch (message->type) {
     case MESSAGE_WELCOME:
@@ -172,6 +179,7 @@ static void take(struct crowd *crowd, struct member *member, struct message *mes
         die("REFUSED", message->refused.text);
         break;
     case MESSAGE_DONE: break; /* a probe */
+    case MESSAGE_SHOW: refuse_show(member, message->request); break;
     default: die(message_type_name(message->type), "no worker of this protocol can take it");
     }
 }

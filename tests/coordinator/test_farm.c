@@ -300,7 +300,7 @@ static void test_hello(void **state) {
     worker_hello(&other, "w2", 11, 99);
     worker_expect(&answer, &other, MESSAGE_REFUSED);
     assert_int_equal(answer.refused.code, ERR_UNSUPPORTED);
-    assert_string_equal(answer.refused.text, "worker \"w2\": want protocol 1..2, it speaks 99..99; upgrade the coordinator");
+    assert_string_equal(answer.refused.text, "worker \"w2\": want protocol 1..3, it speaks 99..99; upgrade the coordinator");
     message_release(&answer);
     worker_close(&worker); /* gone: the name is free long before its silence would be noticed */
     served_wait_silence(&farm);

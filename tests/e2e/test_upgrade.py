@@ -25,17 +25,26 @@ class UpgradeTest(farm.FarmTest):
         self.wait_state("more")
         self.assertEqual(self.worker("new")["jobs_done"], 10, "the drained one was given nothing; 20 were there already")
         self.assertEqual((old.poll(), new.poll()), (None, None), "it was sent nothing that it does not know")
-        self.assertEqual(self.worker("new")["protocol"], 2)
+        self.assertEqual(self.worker("new")["protocol"], 3)
+
+    def test_older_worker_shows_no_previews(self):
+        self.start_coordinator()
+        self.submit("sweep", SWEEP.format(last=1))
+        old = self.start_crowd("--workers", 1, "--name", "old", "--protocol", 2, "--jobs", 1, "--job-ms", 600000)
+        farm.wait_for("the lease", lambda: (self.worker("old-0") or {}).get("leased"))
+        self.seedfarm("preview", "sweep/0", "--coordinator", self.address, status=2)
+        self.assertIn('worker "old-0" has it and speaks protocol 2, previews are of 3: upgrade it', self.stderr)
+        self.assertIsNone(old.poll(), "it was sent nothing that it does not know")
 
     def test_newer_worker_is_told(self):
         self.start_coordinator()
         self.submit("sweep", SWEEP.format(last=2))
-        new = self.start_crowd("--workers", 1, "--protocol", 3, "--jobs", 2)
+        new = self.start_crowd("--workers", 1, "--protocol", 4, "--jobs", 2)
         self.assertEqual(new.wait(farm.WAIT_S), 2)
         with open(self.path("crowd.log")) as file:
             said = file.read()
+        self.assertIn("4", said)
         self.assertIn("3", said)
-        self.assertIn("2", said)
         self.assertIn("protocol", said)
         self.assertEqual(self.ask("workers")["workers"], [])
 

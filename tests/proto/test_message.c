@@ -53,6 +53,7 @@ static void test_worker_messages(void **state)
     struct lease_progress leases[300];
     uint8_t png[5000];
     struct result_item items[LIMIT_BATCH];
+    uint8_t *rgb = memory_get_array(LIMIT_PREVIEW_SIDE * LIMIT_PREVIEW_SIDE, 3);
 
     memset(png, 0, sizeof png);
     for (int i = 0; i < LIMIT_BATCH; i++) {
@@ -87,9 +88,13 @@ static void test_worker_messages(void **state)
         {.type = MESSAGE_OFFER, .keys = {keys, LIMIT_BATCH}},
         {.type = MESSAGE_WANTED, .keys = {keys, LIMIT_BATCH}},
         {.type = MESSAGE_DRAIN},
+        {.type = MESSAGE_SHOW, .show = {keys[0]}},
+        {.type = MESSAGE_PREVIEWED, .previewed = {keys[0], UINT32_MAX, UINT32_MAX, LIMIT_PREVIEW_SIDE, LIMIT_PREVIEW_SIDE, rgb, name}},
+        {.type = MESSAGE_PREVIEWED, .previewed = {keys[1], 0, 1, 1, 1, rgb, ""}},
     };
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++)
         there_and_back(&messages[i]);
+    free(rgb);
     free(name);
     free(sentence);
     free(spec);
@@ -139,6 +144,7 @@ static void test_client_messages(void **state)
         {.type = MESSAGE_PRIORITY, .priority = {name, LIMIT_PRIORITY}},
         {.type = MESSAGE_DRAIN_WORKER, .drain_worker = {name, true}},
         {.type = MESSAGE_USAGE},
+        {.type = MESSAGE_PREVIEW, .preview = {name, UINT64_MAX}},
         {.type = MESSAGE_USAGE_REPORT, .usage_report = {users, 2}},
         {.type = MESSAGE_USAGE_REPORT, .usage_report = {NULL, 0}},
     };
@@ -167,6 +173,35 @@ static void test_values_arrive(void **state)
     assert_int_equal(read.results.items[0].render_ms, 77);
     assert_memory_equal(read.results.items[0].png, png, 3);
     message_release(&read);
+    bytes_release(&bytes);
+}
+
+static void test_previews_arrive(void **state)
+{
+    (void)state;
+    struct error error;
+    uint64_t seed = 8;
+    uint8_t rgb[2 * 3 * 3];
+    for (size_t i = 0; i < sizeof rgb; i++)
+        rgb[i] = (uint8_t)draw(&seed);
+    struct message message = {.type = MESSAGE_PREVIEWED, .previewed = {digest_draw(&seed), 7, 20, 3, 2, rgb, "box-1"}}, read;
+    struct bytes bytes = BYTES_INIT;
+    message_encode(&bytes, &message);
+    assert_ok(message_decode(&read, bytes.data, bytes.size, &error));
+    assert_true(digest_equal(&read.previewed.key, &message.previewed.key));
+    assert_true(read.previewed.step == 7 && read.previewed.steps == 20 && read.previewed.width == 3 && read.previewed.height == 2);
+    assert_memory_equal(read.previewed.rgb, rgb, sizeof rgb);
+    assert_string_equal(read.previewed.worker, "box-1");
+    message_release(&read);
+    /* other sides than there are pixels: by hand, for the encoder asserts. The last byte of the height's field is 2. */
+    uint8_t *height = memchr(bytes.data, 0x28, bytes.size); /* field 5, a varint */
+    while (height && height[1] != 2)
+        height = memchr(height + 1, 0x28, bytes.size - (size_t)(height + 1 - bytes.data));
+    assert_non_null(height);
+    height[1] = 3;
+    assert_fails(message_decode(&read, bytes.data, bytes.size, &error), ERR_CORRUPT, "rgb: want 27..27, have 18");
+    height[1] = 0;
+    assert_fails(message_decode(&read, bytes.data, bytes.size, &error), ERR_CORRUPT, "height: want 1..128, have 0");
     bytes_release(&bytes);
 }
 
@@ -234,6 +269,8 @@ static void test_decode_refuses(void **state)
     decode_bad(&(struct message){.type = MESSAGE_PRIORITY, .priority = {"s", 101}}, "priority: want -100..100, have 101");
     decode_bad(&(struct message){.type = MESSAGE_SUBMIT, .submit = {"n", "u", "s", 1, -101}}, "priority: want -100..100, have -101");
     decode_bad(&(struct message){.type = MESSAGE_USAGE_REPORT, .usage_report = {&user, 1}}, "weight: want 1..1000, have 0");
+    decode_bad(&(struct message){.type = MESSAGE_PREVIEW, .preview = {"", 1}}, "sweep: want 1..120, have 0");
+    decode_bad(&(struct message){.type = MESSAGE_PREVIEWED, .previewed = {some, 3, 2, 1, 1, (uint8_t[3]){0}, ""}}, "step: want 0..2, have 3");
     decode_bad(&(struct message){.type = MESSAGE_WORKER_HELLO, .worker_hello = {.name = "a", .device = "c", .device_class = "c", .batch = 1, .protocol_least = 3, .protocol = 2}},
                "protocol_least: want 0..2, have 3");
 }
@@ -295,7 +332,7 @@ static void test_foreign_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_worker_messages), cmocka_unit_test(test_client_messages), cmocka_unit_test(test_values_arrive),
+        cmocka_unit_test(test_worker_messages), cmocka_unit_test(test_client_messages), cmocka_unit_test(test_values_arrive), cmocka_unit_test(test_previews_arrive),
         cmocka_unit_test(test_prose_is_cleaned), cmocka_unit_test(test_decode_refuses), cmocka_unit_test(test_foreign_bytes),
         cmocka_unit_test(test_old_hello),
     };

@@ -41,6 +41,14 @@ static void prepare(void *context, const struct spec *spec, const struct file_pl
     atomic_fetch_add(&painter->prepares, 1);
 }
 
+static void show(struct double_painter *painter, const struct render_viewer *viewer, uint32_t step, uint32_t steps) {
+    uint32_t place = atomic_load(&painter->blind) ? PREVIEW_NONE : viewer->wants(viewer->context);
+    const uint8_t rgb[3] = { (uint8_t)place };
+    const struct render_preview preview = { place, step, steps, 1, 1, atomic_load(&painter->colourless) ? NULL : rgb };
+    if (place != PREVIEW_NONE)
+        viewer->take(viewer->context, &preview);
+}
+
 static enum err walk_steps(struct double_painter *painter, uint32_t steps, const struct render_watch *watch,
                            struct error *error) {
     unsigned long long begin_ns = clock_monotonic_ns(), none = 0;
@@ -49,6 +57,7 @@ static enum err walk_steps(struct double_painter *painter, uint32_t steps, const
     for (uint32_t step = 1; step <= steps && goes_on; step++) {
         if (atomic_load(&painter->step_ms))
             clock_sleep_ms(atomic_load(&painter->step_ms));
+        show(painter, watch->viewer, step, steps);
         goes_on = watch->progress(watch->context, RENDER_STEP, step, steps);
     }
     goes_on = goes_on && watch->progress(watch->context, RENDER_DECODE, steps, steps);

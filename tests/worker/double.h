@@ -18,6 +18,8 @@ struct double_painter {
     atomic_uint step_ms;       /* a step takes so long */
     atomic_uint finish_ms;     /* a picture's PNG takes so long */
     atomic_bool hold;          /* no PNG comes to its end */
+    atomic_bool blind;         /* shows no previews; else a pixel: the place of the job in its batch */
+    atomic_bool colourless;    /* its previews have no pixels */
     atomic_uint most;          /* a batch of more is ERR_MEMORY; 0: no bound */
     atomic_ullong bad_seed;    /* comes out as NaN; 0: none */
     atomic_ullong worse_seed;  /* fails its whole batch; 0: none */
