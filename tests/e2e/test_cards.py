@@ -95,6 +95,18 @@ class Cards(farm.FarmTest):
         self.start_cpu("cpu")
         self.wait_state("sweep")
 
+    def test_a_card_shows_what_it_draws(self):
+        """Behind its steps, while the host is ahead of it: previews come, of growing steps, and then the picture."""
+        self.start_card("card")
+        farm.wait_for("the card", lambda: self.worker("card"))
+        self.submit("sweep", SWEEP.format(model=TINY).replace("steps: 2", "steps: 30") + "seed: 0..1\nnumerics: fp16\n")
+        told = self.seedfarm("preview", "sweep/1", "--follow", "--json", "-o", self.path("live.png"), "--coordinator", self.address)
+        lines = [json.loads(line) for line in told.splitlines()]
+        steps = [line["step"] for line in lines[:-1]]
+        self.assertTrue(steps and steps == sorted(set(steps)) and steps[-1] <= 30, steps)
+        self.assertEqual({(line["worker"], line["width"], line["height"]) for line in lines[:-1]}, {("card", 5, 5)})
+        self.assertEqual(farm.sha256(self.path("live.png")), lines[-1]["picture"])
+
     def test_a_machine_of_two_cards(self):
         self.cards = "devices=2"
         self.start_card("box", device="all")

@@ -74,6 +74,24 @@ class PreviewTest(farm.FarmTest):
                                           "--json"))
         self.assertEqual((unseen["key"], unseen["pixel_digest"]), (listed["key"], listed["pixel_digest"]))
 
+    def test_followed_to_its_end(self):
+        self.start_coordinator()
+        self.submit("flowers", SWEEP)
+        following = self.start("seedfarm", "preview", "flowers/1", "--follow", "--json", "-o", self.path("live.png"), "--coordinator",
+                               self.address, stdout=subprocess.PIPE)
+        self.start_worker()
+        told, _ = following.communicate(timeout=farm.WAIT_S)
+        self.assertEqual(following.returncode, 0)
+        lines = [json.loads(line) for line in told.splitlines()]
+        steps = [line["step"] for line in lines[:-1]]
+        self.assertTrue(steps and steps == sorted(set(steps)), steps)
+        self.assertEqual(farm.sha256(self.path("live.png")), lines[-1]["picture"], "it ends with the picture")
+        self.submit("weeds", SWEEP.replace("1..2", "3..4"))
+        self.tell("cancel", "weeds")
+        self.refused("weeds/0", "its sweep was cancelled")
+        self.seedfarm("preview", "weeds/0", "--follow", "--coordinator", self.address, status=2)
+        self.assertIn("its sweep was cancelled", self.stderr)
+
 
 if __name__ == "__main__":
     farm.main()
