@@ -8,25 +8,13 @@
 #include "cli/call.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "picture/picture.h"
-
-enum { FOLLOW_MS = 250 /* between two previews: a person looks at them */ };
+#include "cli/preview_file.h"
 
 struct watched {
     struct call call;
     uint64_t index;
     const char *path;
 };
-
-static enum err write_preview(const char *path, const struct message_previewed *preview, struct error *error) {
-    struct picture picture = { preview->width, preview->height, preview->rgb };
-    struct bytes png = BYTES_INIT;
-    enum err err = png_encode(&png, &picture, NULL, 0, error);
-    if (!err)
-        err = file_write(path, png.data, png.size, error);
-    bytes_release(&png);
-    return err;
-}
 
 static enum err report(const char *path, const struct message_previewed *preview, bool json, struct error *error) {
     char key[DIGEST_HEX_SIZE];
@@ -47,8 +35,9 @@ static enum err look(struct watched *watched, struct error *error) {
     enum err err = farm_ask(&answer, &watched->call.farm, &question, MESSAGE_PREVIEWED, error);
     if (err)
         return err;
-    if (!(err = write_preview(watched->path, &answer.previewed, error)))
-        err = report(watched->path, &answer.previewed, watched->call.json, error);
+    const struct message_previewed *preview = &answer.previewed;
+    if (!(err = preview_write(watched->path, preview->width, preview->height, preview->rgb, error)))
+        err = report(watched->path, preview, watched->call.json, error);
     message_release(&answer);
     return err;
 }
@@ -97,14 +86,14 @@ static enum err follow(struct watched *watched, struct error *error) {
         if (err == ERR_NOT_FOUND)
             err = look_after(&over, watched, error);
         if (!over && !err)
-            clock_sleep_ms(FOLLOW_MS);
+            clock_sleep_ms(PREVIEW_PAUSE_MS);
     }
     return err;
 }
 
 /* ----------------------------------------------------------------------------------------------------------------------- */
 
-static enum err preview(int argc, char **argv, const struct command *self, int *status, struct error *error) {
+static enum err preview_run(int argc, char **argv, const struct command *self, int *status, struct error *error) {
     struct watched watched = { .path = NULL };
     char *named = NULL;
     bool follows = false, has_index = false;
@@ -135,5 +124,5 @@ const struct command command_preview = {
     "What its model believes the picture to become, a pixel for each latent: 64x64 for a picture of 512x512 by Stable Diffusion. It comes\n"
     "behind the worker's next step.",
     "  seedfarm preview frog/12 -o frog.png\n  seedfarm preview frog/12 -o frog.png --follow\n  seedfarm list frog --state running\n",
-    preview
+    preview_run
 };

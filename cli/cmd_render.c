@@ -15,7 +15,7 @@
 
 struct render_flags {
     const char *fields[FIELD_COUNT]; /* texts as given, or NULL */
-    const char *out, *trace, *device;
+    const char *out, *trace, *preview, *device;
     uint32_t threads;
     bool json;
 };
@@ -165,11 +165,13 @@ static enum err draw(const struct render_flags *flags, const struct spec *spec, 
     enum err err = check_place("-o", path, error);
     if (!err && flags->trace)
         err = check_place("--trace", flags->trace, error);
+    if (!err && flags->preview)
+        err = check_place("--preview", flags->preview, error);
     if (!err)
         err = studio_open(&studio, flags->device, flags->threads, spec, places, error);
     if (err)
         goto done;
-    if ((err = studio_render(&rendered, &studio, spec, places, flags->trace, error)))
+    if ((err = studio_render(&rendered, &studio, spec, places, flags->trace, flags->preview, error)))
         goto done;
     if (!(err = file_write(path, rendered.png.data, rendered.png.size, error)))
         err = report(spec, &rendered, path, flags->json, error);
@@ -183,10 +185,11 @@ done:
 static enum err render(int argc, char **argv, const struct command *self, int *status, struct error *error) {
     struct render_flags flags = { .device = "cpu" };
     char names[FIELD_COUNT][32];
-    struct flag table[FIELD_COUNT + 5];
+    struct flag table[FIELD_COUNT + 6];
     size_t n = field_flags(table, names, &flags);
     table[n++] = (struct flag){ "output", 'o', "FILE.png", "the picture's file (named by prompt, seed and key)", &flags.out, NULL, NULL };
     table[n++] = (struct flag){ "trace", 0, "FILE", "also every stage's tensors, as safetensors", &flags.trace, NULL, NULL };
+    table[n++] = (struct flag){ "preview", 0, "FILE.png", "while it is drawn: how it looks by now, a pixel a latent", &flags.preview, NULL, NULL };
     table[n++] = (struct flag){ "device", 'd', "D", "cpu (default), reference or cuda:N", &flags.device, NULL, NULL };
     table[n++] = (struct flag){ "threads", 't', "N", "threads (0: one a core)", NULL, &flags.threads, NULL };
     table[n++] = (struct flag){ "json", 0, NULL, "what was drawn, as JSON", NULL, NULL, &flags.json };

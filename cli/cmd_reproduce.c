@@ -111,7 +111,7 @@ static enum err draw_again(struct comparison *comparison, const char **now, cons
     enum err err = studio_open(&studio, device, threads, &original->spec, places, error);
     if (err)
         return err;
-    if (!(err = studio_render(&rendered, &studio, &original->spec, places, NULL, error))) {
+    if (!(err = studio_render(&rendered, &studio, &original->spec, places, NULL, NULL, error))) {
         if (!(err = png_decode(&picture, rendered.png.data, rendered.png.size, error)))
             compare(comparison, &original->picture, &picture);
         rendered_release(&rendered);

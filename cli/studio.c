@@ -1,8 +1,10 @@
 /* studio.c - rendering in this process. */
 #include "cli/studio.h"
 
+#include "base/clock.h"
 #include "base/machine.h"
 #include "cli/output.h"
+#include "cli/preview_file.h"
 
 enum err studio_open(struct studio *studio, const char *device, uint32_t threads, const struct spec *spec,
                      const struct file_places *places, struct error *error) {
@@ -36,20 +38,48 @@ void studio_close(struct studio *studio) {
     *studio = (struct studio){ 0 };
 }
 
+/* Who watches: a bar on a terminal, and a file. */
+struct audience {
+    struct bar bar;
+    const char *preview; /* or NULL */
+    uint64_t next_ms;    /* not before this is another one written */
+    struct error trouble; /* with the file; code ERR_OK: none */
+};
+
 static bool draw_progress(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
     static const char *const names[] = { [RENDER_TEXT] = "reading", [RENDER_STEP] = "denoising", [RENDER_DECODE] = "decoding" };
-    bar_draw(context, names[phase], step, steps, "", phase == RENDER_STEP && step == steps);
+    struct audience *audience = context;
+    if (!audience->bar.terminal)
+        return true;
+    bar_draw(&audience->bar, names[phase], step, steps, "", phase == RENDER_STEP && step == steps);
     return true;
 }
 
+static uint32_t wants_preview(void *context) {
+    const struct audience *audience = context;
+    return !audience->trouble.code && clock_monotonic_ms() >= audience->next_ms ? 0 : PREVIEW_NONE;
+}
+
+static void take_preview(void *context, const struct render_preview *preview) {
+    struct audience *audience = context;
+    if (!preview->rgb) {
+        error_set(&audience->trouble, ERR_UNSUPPORTED, "the model's VAE is of a kind whose latents no colours are known for");
+        return;
+    }
+    if (preview_write(audience->preview, preview->width, preview->height, preview->rgb, &audience->trouble) == ERR_OK)
+        audience->next_ms = clock_monotonic_ms() + PREVIEW_PAUSE_MS;
+}
+
 enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec,
-                       const struct file_places *places, const char *trace, struct error *error) {
-    struct bar bar;
-    bar_init(&bar);
-    struct render_watch watch = { .progress = draw_progress, .context = &bar };
-    enum err err = render_draw(out, studio->renderer, device_class(studio->device), &spec, 1, places,
-                               bar.terminal ? &watch : NULL, trace, error);
-    bar_finish(&bar);
+                       const struct file_places *places, const char *trace, const char *preview, struct error *error) {
+    struct audience audience = { .preview = preview };
+    const struct render_viewer viewer = { wants_preview, take_preview, &audience };
+    const struct render_watch watch = { draw_progress, &audience, preview ? &viewer : NULL };
+    bar_init(&audience.bar);
+    enum err err = render_draw(out, studio->renderer, device_class(studio->device), &spec, 1, places, &watch, trace, error);
+    bar_finish(&audience.bar);
+    if (audience.trouble.code)
+        output_warn("--preview %s: %s", preview, audience.trouble.message);
     if (!err)
         render_finish(out, spec);
     if (!err && out->error.code) {

@@ -19,8 +19,9 @@ MUST_USE enum err studio_open(struct studio *studio, const char *device, uint32_
                               const struct file_places *places, struct error *error);
 void studio_close(struct studio *studio);
 
-/* One picture, with a bar. `trace` may be NULL. The job's own error becomes this function's. */
+/* One picture, with a bar. `trace` may be NULL, and `preview`: a PNG file that shows how far it is, again and again. The job's own
+ * error becomes this function's; a preview that cannot be written is a warning. */
 MUST_USE enum err studio_render(struct rendered *out, struct studio *studio, const struct spec *spec,
-                                const struct file_places *places, const char *trace, struct error *error);
+                                const struct file_places *places, const char *trace, const char *preview, struct error *error);
 
 #endif

@@ -74,6 +74,26 @@ class PreviewTest(farm.FarmTest):
                                           "--json"))
         self.assertEqual((unseen["key"], unseen["pixel_digest"]), (listed["key"], listed["pixel_digest"]))
 
+    def test_without_a_farm(self):
+        render = ["render", "--prompt", PROMPT, "--steps", 20, "--seed", 1, "--json"]
+        plain = json.loads(self.seedfarm(*render, "-o", self.path("plain.png")))
+        shown = json.loads(self.seedfarm(*render, "-o", self.path("shown.png"), "--preview", self.path("preview.png")))
+        self.assertEqual(farm.sha256(self.path("plain.png")), farm.sha256(self.path("shown.png")))
+        self.assertEqual(plain["picture"], shown["picture"])
+        self.assertEqual(read_png(self.path("preview.png"))[:2], (16, 16))
+        self.seedfarm(*render, "-o", self.path("late.png"), "--preview", self.path("nowhere", "preview.png"), status=2)
+        self.assertIn("--preview", self.stderr)
+        self.assertFalse(os.path.exists(self.path("late.png")), "said before the work")
+        os.mkdir(self.path("folder.png"))
+        self.seedfarm(*render, "-o", self.path("warned.png"), "--preview", self.path("folder.png"))
+        self.assertIn("warning: --preview", self.stderr)
+        self.assertEqual(farm.sha256(self.path("warned.png")), plain["picture"])
+        tiny = os.path.join(farm.SOURCE, "tests", "golden", "models", "tiny-a")
+        self.seedfarm("render", "--model", tiny, "--prompt", "a frog", "--steps", 2, "-o", self.path("tiny.png"), "--preview",
+                      self.path("never.png"))
+        self.assertIn("no colours are known for", self.stderr)
+        self.assertFalse(os.path.exists(self.path("never.png")))
+
     def test_followed_to_its_end(self):
         self.start_coordinator()
         self.submit("flowers", SWEEP)
