@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "proto/catalog.h"
 
 enum { MODELS_MOST = LIMIT_MODELS_AT_HAND };
@@ -33,7 +34,8 @@ struct easel {
     bool growing;          /* and it may take all that is left */
     uint64_t moving;       /* bytes of what is being loaded, or taken away */
     bool loading;          /* somebody loads: one at a time */
-    bool asking;           /* somebody wants to load ahead and decides whether there is room: batches wait */
+    bool asking;           /* who loads ahead waits to know what room there is: the next batch waits for that */
+    bool freeing;          /* somebody frees memory: one at a time */
 };
 
 enum err easel_create(struct easel **out, const char *device, uint32_t threads, uint64_t memory_bytes,
@@ -133,10 +135,19 @@ static uint64_t run_budget(const struct easel *easel) {
     return others < easel->memory_bytes ? easel->memory_bytes - others : 1; /* 0 would be no bound */
 }
 
+static void await_freed(struct easel *easel) {
+    while (easel->freeing)
+        pthread_cond_wait(&easel->changed, &easel->mutex);
+}
+
 /* Take memory from what was used longest ago, never from the current place; without the mutex while it is freed. False: there is
  * nothing to take. */
 static bool give_way(struct easel *easel) {
     struct place *idle = NULL, *oldest = NULL;
+    if (easel->freeing) {
+        await_freed(easel);
+        return true;
+    }
     for (struct place *place = easel->newest; place; place = place->older) {
         if (place == easel->current)
             continue;
@@ -145,20 +156,23 @@ static bool give_way(struct easel *easel) {
     }
     if (!oldest)
         return false;
-    struct place gone = { .renderer = idle ? idle->renderer : NULL };
-    uint64_t bytes = idle ? renderer_held(idle->renderer) : place_weights(oldest);
+    struct renderer *renderer = idle ? idle->renderer : NULL;
+    uint64_t bytes = idle ? renderer_held(renderer) : place_weights(oldest);
     if (idle)
         idle->renderer = NULL;
     else
         unlink_place(easel, oldest);
     easel->moving += bytes;
+    easel->freeing = true;
     pthread_mutex_unlock(&easel->mutex);
     if (idle)
-        renderer_destroy(gone.renderer);
+        renderer_destroy(renderer);
     else
         place_destroy(oldest);
     pthread_mutex_lock(&easel->mutex);
     easel->moving -= bytes;
+    easel->freeing = false;
+    pthread_cond_broadcast(&easel->changed);
     return true;
 }
 
@@ -301,6 +315,7 @@ static enum err easel_load(void *context, const struct spec *spec, const struct 
     if (err)
         set_current(easel, NULL);
     if (place && err && err != ERR_MEMORY) { /* a refiner that does not fit its model, say */
+        await_freed(easel);
         unlink_place(easel, place);
         place_destroy(place);
     }
@@ -310,38 +325,44 @@ static enum err easel_load(void *context, const struct spec *spec, const struct 
 
 /* ---- loading ahead -------------------------------------------------------------------------------------------------- */
 
-/* Room for so many bytes beside what is drawn with: they are counted from here on. Nothing goes where it would go in vain. Under the
- * mutex. */
-static bool take_room(struct easel *easel, uint64_t bytes) {
-    uint64_t current = easel->run_bytes + (easel->current ? place_weights(easel->current) : 0);
-    bool room = current + bytes <= easel->memory_bytes;
-    while (room && (easel->count == MODELS_MOST || held(easel) + easel->run_bytes + bytes > easel->memory_bytes))
-        room = give_way(easel);
-    if (room)
-        easel->moving += bytes;
-    return room;
-}
-
-/* Load them if there is room beside what is drawn with. By who has the right to load, without the mutex. */
-static enum err load_beside(struct easel *easel, struct place *place, const struct spec *spec, const struct file_places *places,
-                            struct error *error) {
-    struct memory_need need;
-    enum err err = measure(&need, easel, place, spec, places, error);
-    if (err)
-        return err;
-    pthread_mutex_lock(&easel->mutex);
+/* Once the current renderer stays as it is: is there room for so many bytes beside it, or will be when idle places have given way?
+ * From here on they are counted. */
+static bool reserve(struct easel *easel, uint64_t bytes) {
     easel->asking = true;
     pthread_cond_broadcast(&easel->changed);
     while (easel->growing)
         pthread_cond_wait(&easel->changed, &easel->mutex);
-    if (!take_room(easel, need.weights))
-        err = error_set(error, ERR_MEMORY, "no room for models of %" PRIu64 " bytes beside what is drawn with", need.weights);
+    uint64_t current = easel->run_bytes + (easel->current ? place_weights(easel->current) : 0);
+    bool room = current + bytes <= easel->memory_bytes;
+    easel->moving += room ? bytes : 0;
     easel->asking = false;
     pthread_cond_broadcast(&easel->changed);
+    return room;
+}
+
+/* Room for weights beside what is drawn with; nothing goes where it would go in vain. By who has the right to load. */
+static bool take_room(struct easel *easel, uint64_t bytes) {
+    pthread_mutex_lock(&easel->mutex);
+    bool room = reserve(easel, bytes), enough = room;
+    while (enough && (easel->count == MODELS_MOST || held(easel) + easel->run_bytes > easel->memory_bytes))
+        enough = give_way(easel);
+    easel->moving -= room && !enough ? bytes : 0; /* meanwhile another model is drawn with, a larger one */
     pthread_mutex_unlock(&easel->mutex);
+    return enough;
+}
+
+/* Load them if there is room beside what is drawn with, and how long that took. By who has the right to load, without the mutex. */
+static enum err load_beside(uint64_t *ns, struct easel *easel, struct place *place, const struct spec *spec,
+                            const struct file_places *places, struct error *error) {
+    struct memory_need need;
+    enum err err = measure(&need, easel, place, spec, places, error);
     if (err)
         return err;
+    if (!take_room(easel, need.weights))
+        return error_set(error, ERR_MEMORY, "no room for models of %" PRIu64 " bytes beside what is drawn with", need.weights);
+    uint64_t begin_ns = clock_monotonic_ns();
     err = load_models(place, spec, places, error);
+    *ns = clock_monotonic_ns() - begin_ns;
     pthread_mutex_lock(&easel->mutex);
     easel->moving -= need.weights;
     if (!err)
@@ -351,10 +372,11 @@ static enum err load_beside(struct easel *easel, struct place *place, const stru
 }
 
 /* Whatever goes wrong here goes wrong again when the models are asked for, and is said then. */
-static void easel_prepare(void *context, const struct spec *spec, const struct file_places *places) {
+static uint64_t easel_prepare(void *context, const struct spec *spec, const struct file_places *places) {
     struct easel *easel = context;
     struct digest key = spec_model_key(spec);
     struct error error;
+    uint64_t ns = 0;
     pthread_mutex_lock(&easel->mutex);
     while (easel->loading)
         pthread_cond_wait(&easel->changed, &easel->mutex);
@@ -364,14 +386,16 @@ static void easel_prepare(void *context, const struct spec *spec, const struct f
     easel->loading = !place;
     pthread_mutex_unlock(&easel->mutex);
     if (place)
-        return;
+        return 0;
     place = place_create(&key);
-    if (load_beside(easel, place, spec, places, &error) != ERR_OK)
+    enum err err = load_beside(&ns, easel, place, spec, places, &error);
+    if (err)
         place_destroy(place);
     pthread_mutex_lock(&easel->mutex);
     easel->loading = false;
     pthread_cond_broadcast(&easel->changed);
     pthread_mutex_unlock(&easel->mutex);
+    return err ? 0 : ns;
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------------------ */

@@ -16,8 +16,9 @@ struct painter {
      * before every batch, cheap where it is ready already. */
     enum err (*load)(void *context, const struct spec *spec, const struct file_places *places, struct error *error);
     /* Begin with `load` beside whatever is drawn, from one other thread, and come back when it is done: have what draws this job on the
-     * device if there is room for it as well. What does not succeed is left to `load`. NULL: it never does. */
-    void (*prepare)(void *context, const struct spec *spec, const struct file_places *places);
+     * device if there is room for it as well. What does not succeed is left to `load`. How long it loaded, in ns; 0: nothing came of it.
+     * NULL: it never does. */
+    uint64_t (*prepare)(void *context, const struct spec *spec, const struct file_places *places);
     /* As render_draw, with what was loaded last. ERR_MEMORY: as a whole too large, a smaller batch may do. */
     enum err (*draw)(void *context, struct rendered *out, const struct spec *const *specs, size_t count,
                      const struct file_places *places, const struct render_watch *watch, struct error *error);

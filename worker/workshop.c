@@ -215,12 +215,10 @@ static void set_preparing(struct workshop *workshop, struct lease *lease) {
 /* Hand the lease on to the drawing thread, and load its models while that draws others; it waits for us when it comes to this one. */
 static void prepare(struct workshop *workshop, struct lease *lease) {
     const struct painter *painter = &workshop->options.painter;
-    uint64_t begin_ns = clock_monotonic_ns();
     set_preparing(workshop, lease);
     queue_put(workshop, &workshop->to_draw, lease);
     if (painter->prepare && !atomic_load(&lease->cancelled)) {
-        painter->prepare(painter->context, &lease->specs[0], &lease->places);
-        lease->ahead_ns = clock_monotonic_ns() - begin_ns;
+        lease->ahead_ns = painter->prepare(painter->context, &lease->specs[0], &lease->places);
         show_models(workshop);
     }
     set_preparing(workshop, NULL);

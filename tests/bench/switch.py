@@ -5,8 +5,8 @@ how long its device waited for models to be loaded (and for a lease), and how lo
 one random one, told apart by a byte of a config: links to the same files, which lie in the page cache from being hashed, as any
 model's do that is verified before it is loaded. On a processor loading takes a core from drawing: what counts is the whole sweep.
 
-usage: $(tests/tools/venv) tests/bench/switch.py [--model FOLDER] [--models 6] [--pictures 2] [--size 256x256] [--steps 4]
-           [--device cpu] [--threads 0] [--memory BYTES] [--baseline FOLDER]
+usage: $(tests/tools/venv) tests/bench/switch.py [--model FOLDER] [--models 4] [--pictures 6] [--size 128x128] [--steps 4]
+           [--device cpu] [--threads 0] [--rounds 3] [--baseline FOLDER]
 
 --baseline: the programs of another build, drawn in turn with these.
 """
@@ -53,7 +53,7 @@ def sweep(programs, models, arguments):
                        "seed": f"0..{arguments.pictures - 1}"}, file)
         command = [os.path.join(programs, "seedfarm"), "run", f"{folder}/sweep.yaml", "--store", f"{folder}/store", "--out",
                    f"{folder}/out", "--device", arguments.device, "--threads", arguments.threads]
-        bench.run(command + (["--memory", arguments.memory] if arguments.memory else []))
+        bench.run(command)
         leases = drawn(f"{folder}/store/worker-1.log")
     total = sum(int(lease[f"{part}_ms"]) for lease in leases for part in busy.PARTS) - int(leases[0]["waiting_ms"])
     after = leases[1:]
@@ -64,17 +64,17 @@ def sweep(programs, models, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a folder made earlier (made if missing)")
-    parser.add_argument("--size", default="256x256")
+    parser.add_argument("--size", default="128x128")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory")
     parser.add_argument("--baseline")
-    for name, value in (("models", 6), ("pictures", 2), ("steps", 4), ("threads", 0), ("rounds", 3)):
+    for name, value in (("models", 4), ("pictures", 6), ("steps", 4), ("threads", 0), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     arguments = parser.parse_args()
     bench.program("seedfarm")
     builds = [bench.BIN] + ([arguments.baseline] if arguments.baseline else [])
     rows = []
-    with tempfile.TemporaryDirectory(prefix="seedfarm-switch-", dir=os.path.dirname(arguments.model) if arguments.model else None) as scratch:
+    beside = os.path.dirname(os.path.abspath(arguments.model)) if arguments.model else None  # links stay on one file system
+    with tempfile.TemporaryDirectory(prefix="seedfarm-switch-", dir=beside) as scratch:
         model = arguments.model or os.path.join(scratch, "model")
         if not os.path.exists(os.path.join(model, "unet")):
             shapes.write_model(model, "sd15")

@@ -31,7 +31,7 @@ static enum err load(void *context, const struct spec *spec, const struct file_p
     return folder && folder_exists(folder) ? ERR_OK : error_set(error, ERR_NOT_FOUND, "%s: there is no such folder", folder ? folder : "none");
 }
 
-static void prepare(void *context, const struct spec *spec, const struct file_places *places) {
+static uint64_t prepare(void *context, const struct spec *spec, const struct file_places *places) {
     struct double_painter *painter = context;
     atomic_store(&painter->loading_ahead, true);
     while (atomic_load(&painter->hold_loading))
@@ -39,6 +39,7 @@ static void prepare(void *context, const struct spec *spec, const struct file_pl
     assert_non_null(file_places_find(places, &spec->model)); /* they live as long as this takes */
     atomic_store(&painter->loading_ahead, false);
     atomic_fetch_add(&painter->prepares, 1);
+    return 1;
 }
 
 static void show(struct double_painter *painter, const struct render_viewer *viewer, uint32_t step, uint32_t steps) {

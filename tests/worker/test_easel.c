@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +16,10 @@
 
 #ifdef EMULATED
 #include "tests/emulation/emulation.h"
+enum { ROUNDS = 8 };
 static const char device_name[] = "emulated:0", folder[] = SOURCE_DIR "/tests/golden/models/tiny-b";
 #else
+enum { ROUNDS = 40 };
 static const char device_name[] = "cpu", folder[] = SOURCE_DIR "/models/demo";
 #endif
 
@@ -422,6 +425,50 @@ static void who_comes_early_waits(void **state) {
     expect_ready(bench, "43");
 }
 
+struct stream {
+    struct bench *bench;
+    atomic_bool stop;
+};
+
+static unsigned any_model(uint32_t *random) {
+    *random = *random * 1664525 + 1013904223;
+    return (*random >> 16) % MODELS;
+}
+
+static void *prepare_any(void *context) {
+    struct stream *stream = context;
+    uint32_t random = 2;
+    while (!atomic_load(&stream->stop)) {
+        struct ahead ahead = ahead_of(stream->bench, any_model(&random), RENDER_TEXT, RENDER_TEXT);
+        prepare(&ahead);
+    }
+    return NULL;
+}
+
+/* Whoever asks for what and when: one model and its largest batch have their memory, nothing waits for ever, pictures are the same. */
+static void whatever_is_loaded_ahead_drawing_goes_on(void **state) {
+    struct bench *bench = *state;
+    struct stream stream = { .bench = bench };
+    struct digest want[2] = { { { 0 } } }, pixels;
+    uint32_t random = 1;
+    pthread_t thread;
+    struct error error;
+    uint64_t room = bench->many.weights + bench->many.run, two = 2 * bench->one.weights + bench->one.run;
+    open_easel(bench, room > two ? room : two);
+    assert_int_equal(pthread_create(&thread, NULL, prepare_any, &stream), 0);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned model = any_model(&random), large = round % 2;
+        load(bench, model);
+        if (draw(bench, &pixels, model, large ? MATES : 1, &error) != ERR_OK)
+            fail_msg("round %u: %s", round, error.message);
+        if (round < 2)
+            want[large] = pixels;
+        assert_memory_equal(&pixels, &want[large], sizeof pixels);
+    }
+    atomic_store(&stream.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 #ifdef EMULATED
 /* A card that vanishes while a model is loaded ahead has vanished for whoever draws. */
 static bool vanish_at_step(void *context, enum render_phase phase, uint32_t step, uint32_t steps) {
@@ -465,6 +512,7 @@ int main(void) {
         EASEL_TEST(a_large_batch_takes_what_was_loaded_ahead),
         EASEL_TEST(what_fails_ahead_is_said_when_its_turn_comes),
         EASEL_TEST(who_comes_early_waits),
+        EASEL_TEST(whatever_is_loaded_ahead_drawing_goes_on),
 #ifdef EMULATED
         EASEL_TEST(a_card_lost_while_loading_is_lost),
 #endif
