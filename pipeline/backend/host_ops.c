@@ -195,8 +195,12 @@ static double rescaling(const struct image *image, double rescale) {
     return rescale == 0.0 ? 1.0 : 1.0 + rescale * (deviation(image, prompted) / deviation(image, guided) - 1.0);
 }
 
+static double belief(const struct step_row *row, double x, double e) {
+    return row->belief_x * x + row->belief_model * e;
+}
+
 static double believed(const struct image *image, size_t i) {
-    return image->row->belief_x * (double)image->x[i] + image->row->belief_model * guided(image, i);
+    return belief(image->row, image->x[i], guided(image, i));
 }
 
 /* The k-th smallest |z| of the image (from 0), bit by bit from the highest: the largest number that at most k are below. */
@@ -241,7 +245,7 @@ static void update_image(const struct image *image) {
     }
     for (size_t i = 0; i < image->count; i++) {
         double e = guided(image, i), now = image->x[i], before = image->history == NULL ? 0.0 : image->history[i];
-        double z = believed(image, i);
+        double z = belief(row, now, e);
         z = (z < -limit ? -limit : z > limit ? limit : z) / scale;
         double next = row->x_scale * now + row->model * e + row->belief * z;
         if (image->history != NULL) {

@@ -67,8 +67,11 @@ template <class T> struct image {
         double e = (double)widen(model[i]);
         return prompted == nullptr ? e : factor * (e + cfg * ((double)widen(prompted[i]) - e));
     }
+    __device__ double belief(double now, double e) const {
+        return belief_x * now + belief_model * e;
+    }
     __device__ double believed(size_t i) const {
-        return belief_x * (double)x[i] + belief_model * guided(i);
+        return belief((double)x[i], guided(i));
     }
 };
 
@@ -161,7 +164,7 @@ template <class T> __global__ void update_kernel(struct cuda_update u) {
     float *belief = u.belief == nullptr ? nullptr : u.belief + first;
     const float *noise = u.noise == nullptr ? nullptr : u.noise + (size_t)step * u.images * u.image + first;
     for (size_t i = threadIdx.x; i < u.image; i += UPDATE) {
-        double e = im.guided(i), now = x[i], z = im.believed(i);
+        double e = im.guided(i), now = x[i], z = im.belief(now, e);
         z = (z < -limit ? -limit : z > limit ? limit : z) / scale;
         double next = (double)row.x_scale * now + (double)row.model * e + (double)row.belief * z;
         if (history != nullptr) {
