@@ -154,9 +154,10 @@ enum err model_memory_check(struct memory_need *out, struct device *device, cons
     }
     if (err == ERR_OK && budget_bytes != 0 && need.weights + need.run > budget_bytes) {
         advise(advice, sizeof advice, &planned, size);
-        err = error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the weights of %s need %"
-                        PRIu64 " and a batch of %u at %ux%u %" PRIu64 ", %" PRIu64 " too many; %s", budget_bytes,
-                        refiner == NULL ? "the model" : "model and refiner", need.weights, size->batch, size->width, size->height, need.run, need.weights + need.run - budget_bytes, advice);
+        err = error_set(error, ERR_MEMORY, "memory: want at most the budget of %" PRIu64 " bytes, the weights of %s need %" PRIu64
+                        " and a batch of %u at %ux%u %" PRIu64 ", %" PRIu64 " too many; %s", budget_bytes,
+                        refiner == NULL ? "the model" : "model and refiner", need.weights, size->batch, size->width, size->height,
+                        need.run, need.weights + need.run - budget_bytes, advice);
     }
     planned_release(&planned);
     if (err == ERR_OK) {

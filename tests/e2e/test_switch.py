@@ -6,7 +6,7 @@ import shutil
 
 import farm
 
-MODELS, SEEDS = 3, 6
+MODELS, SEEDS = 3, 4
 
 
 class SwitchTest(farm.FarmTest):

@@ -1,9 +1,9 @@
 /*
  * cuda.h - inside of the CUDA backend: one card, drawing on one stream and loading weights on another.
  *
- * device.c opens cards and holds memory and the first failure; weights.c loads parameters; ops.c turns ops into launches; graph.c captures a
- * program once and replays it; attention.c and convolution.c choose how, by shape and numerics alone. What libraries do
- * sits behind vendor.h.
+ * device.c opens cards and holds memory and the first failure; weights.c loads parameters; ops.c turns ops into launches;
+ * graph.c captures a program once and replays it; attention.c and convolution.c choose how, by shape and numerics alone. What
+ * libraries do sits behind vendor.h.
  */
 #ifndef PIPELINE_BACKEND_CUDA_CUDA_H
 #define PIPELINE_BACKEND_CUDA_CUDA_H

@@ -166,6 +166,7 @@ enum err cuda_weight_prepare(struct weight *weight, const void *plain, struct er
 
 void cuda_weight_release(struct weight *weight) {
     struct cuda *cuda = cuda_of(weight->backend);
+    (void)cudaSetDevice(cuda->index); /* fails where the card has */
     pthread_mutex_lock(&cuda->loading.lock);
     give_memory(weight, cuda);
     pthread_mutex_unlock(&cuda->loading.lock);
