@@ -59,9 +59,25 @@ static void take_back_charges(struct scheduler *schedule, const struct worker *w
     }
 }
 
+/* Who is lost says nothing; what it said before often tells why. */
+static char *reason_of(const struct worker *worker, const char *text) {
+    if (text)
+        return text_copy(text);
+    return worker->said ? text_format("it was lost with its leases; before that: %s", worker->said)
+                        : text_copy("it was lost with its leases");
+}
+
+static void note_said(struct worker *worker, const char *text) {
+    if (!text)
+        return;
+    free(worker->said);
+    worker->said = text_copy(text);
+}
+
 /* It has failed once more, at a job that nobody else has failed or by itself. */
 static void count_against(struct scheduler *schedule, struct worker *worker, const struct digest *key, uint64_t lease,
                           bool weak, const char *text, uint64_t now_ms) {
+    note_said(worker, text);
     if (worker->probation) {
         if (worker_is_benched(worker, now_ms))
             return; /* what was in its hands before */
@@ -70,7 +86,9 @@ static void count_against(struct scheduler *schedule, struct worker *worker, con
     } else {
         return;
     }
-    worker_bench(worker, text ? text : "it was lost with its leases", weak, now_ms);
+    char *reason = reason_of(worker, text);
+    worker_bench(worker, reason, weak, now_ms);
+    free(reason);
     schedule_count_worker(schedule, worker);
     schedule_bump(schedule);
 }

@@ -30,6 +30,7 @@ void worker_destroy(struct worker *worker) {
     free(worker->limits);
     free(worker->ready);
     free(worker->bench_reason);
+    free(worker->said);
     free(worker);
 }
 
@@ -220,5 +221,6 @@ void worker_success(struct worker *worker) {
     worker->benched_until_ms = 0;
     worker->probation = false;
     free(worker->bench_reason);
-    worker->bench_reason = NULL;
+    free(worker->said);
+    worker->bench_reason = worker->said = NULL;
 }

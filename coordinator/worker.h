@@ -96,6 +96,7 @@ struct worker {
     uint32_t benches;                   /* in a row: each is twice as long */
     uint64_t benched_until_ms;          /* 0: not benched */
     char *bench_reason;                 /* owned; NULL unless benched or on probation */
+    char *said;                         /* owned: what it last said of a failure; NULL: nothing since its last success */
     uint64_t jobs_done, jobs_failed, device_ms;
     struct lease *leases;               /* lease.h: in order of granting */
     uint32_t lease_count, leased;       /* leases, and jobs in them */

@@ -256,6 +256,37 @@ static void test_own_trouble_benches_too(void **state) {
     farm_release(&farm);
 }
 
+/* Whoever dies of what it has reported dies with a lease more in its hands. */
+static void test_reason_outlives_the_connection(void **state) {
+    struct farm farm;
+    (void)state;
+    farm_init(&farm, 1, 4);
+    farm_order(&farm, "ann", kit_sweep("a frog", 0, 100, &frog_model));
+    farm_pages(&farm, 100);
+    struct worker *bad = farm.workers[0];
+    for (int i = 0; i < 3; i++) {
+        struct lease *one = farm_grant(&farm, 1, 4);
+        assert_non_null(farm_grant(&farm, 1, 4));
+        if (i == 0)
+            schedule_trouble(&farm.scheduler, bad, one->id, ERR_DEVICE, "the device is gone", farm.now_ms);
+        schedule_worker_gone(&farm.scheduler, bad, farm.now_ms += 10);
+        farm_here(&farm, 1, 4, 0, 0);
+        if (bad->benches)
+            break;
+    }
+    assert_int_equal(bad->benches, 1);
+    assert_string_equal(bad->bench_reason, "it was lost with its leases; before that: the device is gone");
+    worker_success(bad);
+    assert_null(bad->bench_reason);
+    for (int i = 0; i < 3; i++) {
+        assert_non_null(farm_grant(&farm, 1, 4));
+        schedule_worker_gone(&farm.scheduler, bad, farm.now_ms += 10);
+        farm_here(&farm, 1, 4, 0, 0);
+    }
+    assert_string_equal(bad->bench_reason, "it was lost with its leases");
+    farm_release(&farm);
+}
+
 static void test_expired_lease(void **state) {
     struct farm farm;
     struct error error;
@@ -362,6 +393,7 @@ int main(void) {
         cmocka_unit_test(test_success_between_keeps_off_the_bench),
         cmocka_unit_test(test_jobs_that_fail_everywhere_bench_nobody),
         cmocka_unit_test(test_own_trouble_benches_too),
+        cmocka_unit_test(test_reason_outlives_the_connection),
         cmocka_unit_test(test_expired_lease),
         cmocka_unit_test(test_all_poison_ends),
         cmocka_unit_test(test_poison_among_others),
