@@ -11,7 +11,7 @@ enum { WALK_LIMIT = 4 << 20, KINDS_LIMIT = 256 };
 struct memory_kind {
     struct digest model;
     uint32_t width, height;
-    bool guided;
+    bool guided, started;
 };
 
 struct search {
@@ -23,18 +23,19 @@ struct search {
 };
 
 static bool kind_equal(const struct memory_kind *a, const struct memory_kind *b) {
-    return a->width == b->width && a->height == b->height && a->guided == b->guided && digest_equal(&a->model, &b->model);
+    return a->width == b->width && a->height == b->height && a->guided == b->guided && a->started == b->started &&
+           digest_equal(&a->model, &b->model);
 }
 
 /* Is it of a kind that was looked at already? If not it is one now. */
 static enum err meet(bool *known, struct search *search, const struct spec *spec, struct error *error) {
-    const struct memory_kind kind = { spec_model_key(spec), spec->width, spec->height, spec_is_guided(spec) };
+    const struct memory_kind kind = { spec_model_key(spec), spec->width, spec->height, spec_is_guided(spec), !digest_is_zero(&spec->init) };
     *known = true;
     for (size_t i = 0; i < search->kind_count; i++)
         if (kind_equal(&search->kinds[i], &kind))
             return ERR_OK;
     if (search->kind_count == KINDS_LIMIT)
-        return error_set(error, ERR_LIMIT, "want at most %d kinds of jobs by model, size and guidance to find it for, there are more: give"
+        return error_set(error, ERR_LIMIT, "want at most %d kinds of jobs by model, size, guidance and init to find it for, there are more: give"
                          " pixels a side", KINDS_LIMIT);
     *known = false;
     search->kinds[search->kind_count++] = kind;
@@ -70,12 +71,12 @@ enum err tiling_find(uint32_t *tile, const struct spec *spec, const struct file_
 }
 
 enum err tiling_fix(struct sweep *sweep, const struct file_places *places, uint64_t bytes, struct error *error) {
-    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER, FIELD_SIZE, FIELD_CFG };
+    static const enum field fields[] = { FIELD_MODEL, FIELD_VAE, FIELD_LORA, FIELD_EMBEDDING, FIELD_REFINER, FIELD_SIZE, FIELD_CFG, FIELD_INIT };
     struct search search = { .places = places, .bytes = bytes };
     bool all;
     enum err err = combinations_each(&all, sweep, fields, sizeof fields / sizeof *fields, WALK_LIMIT, search_one, &search, error);
     if (!err && !all)
-        err = error_set(error, ERR_LIMIT, "want at most %d combinations of models, sizes and cfg to find it for, there are more: give"
+        err = error_set(error, ERR_LIMIT, "want at most %d combinations of models, sizes, cfg and init to find it for, there are more: give"
                         " pixels a side", WALK_LIMIT);
     if (err) {
         error_prefix(error, "vae_tiling");

@@ -136,13 +136,14 @@ double worker_unit_ms(const struct worker *worker, const struct digest *model) {
 struct memory_kind memory_kind_of(const struct spec *spec) {
     return (struct memory_kind){ .model = spec->model, .vae = spec->vae, .refiner = spec->refiner, .width = spec->width,
                                  .height = spec->height, .vae_tiling = spec->vae_tiling, .numerics = spec->numerics,
-                                 .merged = spec->lora != NULL, .guided = spec_is_guided(spec) };
+                                 .merged = spec->lora != NULL, .guided = spec_is_guided(spec),
+                                 .started = !digest_is_zero(&spec->init) };
 }
 
 bool memory_kind_is(const struct memory_kind *kind, const struct spec *spec) {
     return kind->width == spec->width && kind->height == spec->height && kind->vae_tiling == spec->vae_tiling &&
            kind->numerics == spec->numerics && kind->merged == (spec->lora != NULL) && kind->guided == spec_is_guided(spec) &&
-           digest_equal(&kind->model, &spec->model) && digest_equal(&kind->vae, &spec->vae) &&
+           kind->started == !digest_is_zero(&spec->init) && digest_equal(&kind->model, &spec->model) && digest_equal(&kind->vae, &spec->vae) &&
            digest_equal(&kind->refiner, &spec->refiner);
 }
 

@@ -52,7 +52,7 @@ struct memory_kind {
     struct digest model, vae, refiner;
     uint32_t width, height, vae_tiling;
     enum numerics numerics;
-    bool merged, guided;
+    bool merged, guided, started; /* from a picture */
 };
 struct memory_kind memory_kind_of(const struct spec *spec);
 bool memory_kind_is(const struct memory_kind *kind, const struct spec *spec);

@@ -142,6 +142,7 @@ void render_output_release(struct render_output *output);
 struct render_size {
     uint32_t width, height, batch;
     bool guided;
+    bool started; /* from pictures, which are encoded first, each in one piece */
     uint32_t vae_tiling;
     bool refined; /* render_memory: a refiner walks on, and decodes */
 };

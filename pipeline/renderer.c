@@ -180,7 +180,7 @@ enum err renderer_encoding(struct encoding *encoding, struct renderer *renderer,
 enum err render_memory(uint64_t *bytes, struct model *model, const struct render_size *size, struct error *error) {
     struct run_kind kind = { .width = size->width, .height = size->height, .count = size->batch,
                              .guided = size->guided && model->unet.config.told_width == 0, .fresh = true,
-                             .kept = !start_inpaints(model), .vae_tiling = size->vae_tiling, .first = size->refined };
+                             .kept = size->started && !start_inpaints(model), .vae_tiling = size->vae_tiling, .first = size->refined };
     struct conditions conditions;
     struct run *run = NULL;
     enum err err = renderer_check_size(model, size->width, size->height, size->batch, error);
@@ -190,7 +190,7 @@ enum err render_memory(uint64_t *bytes, struct model *model, const struct render
     }
     struct encoding encoding = { 0 };
     err = run_create(&run, model, &conditions.memory, &kind, error);
-    if (err == ERR_OK && start_inpaints(model)) { /* whose every picture is encoded first */
+    if (err == ERR_OK && (size->started || start_inpaints(model))) { /* pictures are encoded first */
         err = encoding_init(&encoding, model, size->width, size->height, error);
     }
     if (err == ERR_OK) {

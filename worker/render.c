@@ -93,7 +93,8 @@ enum err spec_memory_check(struct memory_need *need, struct device *device, cons
     struct model_files refiner;
     bool refined = !digest_is_zero(&spec->refiner);
     struct render_size size = { .width = spec->width, .height = spec->height, .batch = (uint32_t)batch,
-                                .guided = spec_is_guided(spec), .vae_tiling = spec->vae_tiling };
+                                .guided = spec_is_guided(spec), .started = !digest_is_zero(&spec->init),
+                                .vae_tiling = spec->vae_tiling };
     enum err err = wanted_find(&wanted, spec, places, error);
     if (!err && refined)
         err = refiner_find(&refiner, spec, places, error);

@@ -46,8 +46,9 @@ static void lower_limit(struct workshop *workshop, const struct spec *spec, uint
 static void note_batch(struct workshop *workshop, const struct spec *spec, size_t count, uint64_t ns) {
     const struct batch_kind kind = kind_of(workshop, spec);
     atomic_store(&workshop->job_ms, (unsigned)(ns / 1000000 / count));
+    double walked = digest_is_zero(&spec->init) ? spec->steps : spec->steps * decimal_value(spec->strength);
     if (!workshop->options.batch)
-        batches_note(workshop->batches, &kind, (uint32_t)count, spec->steps, (double)ns * 1e-6);
+        batches_note(workshop->batches, &kind, (uint32_t)count, (uint32_t)walked, (double)ns * 1e-6);
 }
 
 /* For the socket thread. */

@@ -217,6 +217,35 @@ static void test_prediction(void **state) {
     free(folder);
 }
 
+/* From a picture, around a mask, with noise on the way: all that a run may have, predicted to the byte. */
+static void test_prediction_from_pictures(void **state) {
+    (void)state;
+    struct render_size size = { .width = 96, .height = 96, .batch = 1, .vae_tiling = 16 };
+    uint64_t fresh, started;
+    struct error error = { 0 };
+    struct render_output output = { 0 };
+    uint8_t *grey = memory_get(96 * 96 * 3);
+    struct render_job job = job_of(0);
+    job.width = job.height = 96;
+    job.vae_tiling = 16;
+    job.cfg = 1.0;
+    job.sampler = "Euler a";
+    job.strength = 0.5;
+    job.init = job.mask = grey;
+    ok(render_memory(&fresh, model, &size, &error), &error);
+    size.started = true;
+    ok(render_memory(&started, model, &size, &error), &error);
+    assert_true(started > fresh);
+    struct renderer *renderer = renderer_of(started);
+    ok(renderer_render(renderer, &job, 1, NULL, NULL, &output, &error), &error);
+    render_output_release(&output);
+    renderer_destroy(renderer);
+    renderer = renderer_of(started - 1);
+    assert_int_equal(renderer_render(renderer, &job, 1, NULL, NULL, &output, &error), ERR_MEMORY);
+    renderer_destroy(renderer);
+    free(grey);
+}
+
 static uint64_t need_at(struct device *on, const struct model_files *files, struct render_size size) {
     struct memory_need need;
     struct error error;
@@ -434,7 +463,7 @@ static void test_broken_models(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape),  cmocka_unit_test(test_bad_jobs),   cmocka_unit_test(test_kept), cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_prediction), cmocka_unit_test(test_prediction_from_pictures),
         cmocka_unit_test(test_what_would_fit), cmocka_unit_test(test_budget_with_loras),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_broken_models),
         cmocka_unit_test(test_smallest),
