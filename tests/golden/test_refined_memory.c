@@ -64,7 +64,7 @@ static struct memory_need need_of(struct render_size size) {
 }
 
 static struct render_size size_of(uint32_t width, uint32_t batch) {
-    return (struct render_size){ .width = width, .height = 24, .batch = batch, .guided = true };
+    return (struct render_size){ .width = width, .height = 24, .batch = batch, .guided = true, .started = true };
 }
 
 static struct renderer *renderer_of(uint64_t budget) {
