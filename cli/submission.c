@@ -162,15 +162,8 @@ static enum err check_model(void *context, const struct spec *spec, struct error
     return spec_model_check(spec, context, error);
 }
 
-static enum err check_start(const struct spec *spec, enum field field, const struct file_places *places, struct error *error) {
-    const struct digest *digest = field == FIELD_INIT ? &spec->init : &spec->mask;
-    const char *path = digest_is_zero(digest) ? NULL : file_places_find(places, digest);
-    return path ? spec_start_check(spec, field, path, error) : ERR_OK;
-}
-
 static enum err check_starts(void *context, const struct spec *spec, struct error *error) {
-    enum err err = check_start(spec, FIELD_INIT, context, error);
-    return err ? err : check_start(spec, FIELD_MASK, context, error);
+    return spec_starts_check(spec, context, error);
 }
 
 /* What workers would refuse, as far as a walk of bounded length comes: they see the rest. */

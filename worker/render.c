@@ -151,10 +151,18 @@ static enum err start_size_check(const struct spec *spec, enum field field, uint
                      spec->width, spec->height, width, height);
 }
 
-enum err spec_start_check(const struct spec *spec, enum field field, const char *path, struct error *error) {
+static const struct digest *start_digest(const struct spec *spec, enum field field) {
+    return field == FIELD_INIT ? &spec->init : &spec->mask;
+}
+
+/* By the first bytes of its file. */
+static enum err start_file_check(const struct spec *spec, enum field field, const struct file_places *places, struct error *error) {
     enum { HEADER_BYTES = 64 };
+    const char *path = file_places_find(places, start_digest(spec, field));
     struct bytes start = BYTES_INIT;
     uint32_t width, height;
+    if (!path)
+        return ERR_OK;
     enum err err = file_read_start(&start, path, HEADER_BYTES, error);
     if (!err && (err = png_size(&width, &height, start.data, start.size, error)) != ERR_OK)
         error_prefix(error, "%s: %s", catalog_field(field)->name, path);
@@ -162,10 +170,15 @@ enum err spec_start_check(const struct spec *spec, enum field field, const char 
     return err ? err : start_size_check(spec, field, width, height, error);
 }
 
+enum err spec_starts_check(const struct spec *spec, const struct file_places *places, struct error *error) {
+    enum err err = start_file_check(spec, FIELD_INIT, places, error);
+    return err ? err : start_file_check(spec, FIELD_MASK, places, error);
+}
+
 /* The pixels of an object, as large as the job's picture; NULL for no object. */
 static enum err start_find(const uint8_t **rgb, struct start_pictures *starts, const struct spec *spec, enum field field,
                            const struct file_places *places, struct error *error) {
-    const struct digest *digest = field == FIELD_INIT ? &spec->init : &spec->mask;
+    const struct digest *digest = start_digest(spec, field);
     struct bytes data = BYTES_INIT;
     struct picture picture = { 0 };
     const char *path;

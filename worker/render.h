@@ -42,8 +42,8 @@ MUST_USE enum err spec_refiner_load(struct model **refiner, struct device *devic
 /* What spec_model_load and spec_refiner_load would refuse. */
 MUST_USE enum err spec_model_check(const struct spec *spec, const struct file_places *places, struct error *error);
 
-/* ERR_INVALID, both sizes said, where the PNG file at `path`, the job's init or mask, is not of the job's size. */
-MUST_USE enum err spec_start_check(const struct spec *spec, enum field field, const char *path, struct error *error);
+/* ERR_INVALID, both sizes said, where the job's init or mask is not of the job's size; one that is not in these places passes. */
+MUST_USE enum err spec_starts_check(const struct spec *spec, const struct file_places *places, struct error *error);
 
 /* Pixels of jobs that may share one batch (spec_batches_with), drawn as one; deterministic ones one by one where the device's bytes
  * hang on the batch (renderer_batch_invariant). `trace` as in pipeline.h, for one spec, or NULL. */
